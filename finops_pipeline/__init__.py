@@ -1,0 +1,1 @@
+"""Cloud bills into figures that people act on and auditors trust."""

@@ -1,0 +1,139 @@
+"""The transactional outbox: an event is first recorded, then sent to each sink, then marked sent.
+
+The folder is the memory of all that was ever announced, and so is kept for good:
+
+    <folder>/events/<id>.json      the event, recorded: it will be sent
+    <folder>/sent/<sink>/<id>      empty: that sink has taken it
+
+A kill between any two steps leaves an event that is sent at the next delivery, or sent again to a
+sink that did take it: at least once, and exactly once where the sink looks at the id. The caller
+records events *before* it commits the figures they come from: once the figures stand, a re-run may
+find nothing to do and would never record them.
+
+What an event says is in `events.py`; the sinks are in `sinks.py`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from cloudevents.core.v1.event import CloudEvent
+from filelock import FileLock
+
+from finops_pipeline.actuate.durable import make_folder, sync_folder, write_whole
+from finops_pipeline.actuate.events import from_json, to_json
+from finops_pipeline.actuate.sinks import Sink, SinkError
+
+# Ids and sink names become file names: nothing that could leave the folder or hide in it.
+_EVENT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_SINK_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+
+
+class OutboxError(Exception):
+    """The outbox holds a file that is no event; the message names it and says what to do."""
+
+
+class DeliveryError(Exception):
+    """A sink refused an event. It stays pending, and the other sinks have had theirs."""
+
+
+class Outbox:
+    """The events in a folder on a local disk. Any number of processes may use it at once."""
+
+    def __init__(self, folder: Path) -> None:
+        self._events = folder / "events"
+        self._sent = folder / "sent"
+
+    def record(self, events: Iterable[CloudEvent]) -> int:
+        """Record the events durably; returns how many were new.
+
+        The first event of an id stands: one that comes again, also with other content after a
+        restatement, changes nothing. Raises ValueError for an id that cannot be a file name.
+        """
+        make_folder(self._events)
+        new = 0
+        with FileLock(self._events / ".lock"):
+            for event in events:
+                path = self._events / f"{_checked(event.get_id(), _EVENT_ID)}.json"
+                if not path.exists():
+                    write_whole(path, to_json(event))
+                    new += 1
+        return new
+
+    def pending(self, sink_name: str) -> list[CloudEvent]:
+        """The recorded events that the sink has not had, ordered by their time, then their id.
+
+        To a sink never seen before, that is every event there ever was.
+        Raises OutboxError for a file that holds no event.
+        """
+        sent = self._sent / _checked(sink_name, _SINK_NAME)
+        events = [
+            _read(path)
+            for path in self._events.glob("*.json")
+            if not (sent / path.name.removesuffix(".json")).exists()
+        ]
+        return sorted(events, key=_order)
+
+    def deliver(self, sinks: Sequence[Sink]) -> int:
+        """Send to each sink what it has not had; returns how many events were taken, over all.
+
+        A sink that fails is left at the event it refused, so that its order holds; the others
+        still get theirs, and DeliveryError is raised at the end. Raises ValueError when two sinks
+        share a name, and OutboxError like `pending`.
+        """
+        names = [sink.name for sink in sinks]
+        if len(set(names)) < len(names):
+            raise ValueError(f"two sinks share a name: {', '.join(sorted(names))}")
+        taken = 0
+        failures: list[tuple[str, Exception]] = []
+        for sink in sinks:
+            try:
+                taken += self._deliver_to(sink)
+            except (SinkError, OSError) as error:
+                failures.append((sink.name, error))
+        if failures:
+            told = "; ".join(f"sink {name!r}: {error}" for name, error in failures)
+            raise DeliveryError(
+                f"{told}. What was not taken is kept and sent at the next delivery."
+            ) from failures[0][1]
+        return taken
+
+    def _deliver_to(self, sink: Sink) -> int:
+        sent = self._sent / _checked(sink.name, _SINK_NAME)
+        make_folder(sent)
+        taken = 0
+        # A lock for each sink: two deliveries do not send the same event twice, and a slow sink
+        # holds up neither the others nor who records.
+        with FileLock(sent / ".lock"):
+            for event in self.pending(sink.name):
+                sink.send(event)
+                (sent / event.get_id()).touch()
+                sync_folder(sent)
+                taken += 1
+        return taken
+
+
+def _checked(name: str, pattern: re.Pattern[str]) -> str:
+    if not pattern.fullmatch(name):
+        raise ValueError(f"{name!r} cannot name a file of the outbox; expected {pattern.pattern}")
+    return name
+
+
+def _order(event: CloudEvent) -> tuple[datetime, str]:
+    return event.get_time() or datetime.min.replace(tzinfo=UTC), event.get_id()
+
+
+def _read(path: Path) -> CloudEvent:
+    try:
+        event = from_json(path.read_bytes())
+        if f"{event.get_id()}.json" != path.name:
+            raise ValueError(f"its id is {event.get_id()!r}")
+    except ValueError as error:
+        raise OutboxError(
+            f"{path}: not the event it should be: {error}. Move it away, and run its charge day "
+            "again: the event is then recorded anew."
+        ) from None
+    return event

@@ -1,0 +1,162 @@
+"""`finops.yaml` as typed models: what to read, where to keep it, in which currency to answer.
+
+Only the shape of the configuration lives here. Allocation rules have their own file and their
+own models (`allocate/rules.py`).
+"""
+
+from __future__ import annotations
+
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+ReportFormat = Literal["oci_cost_csv", "oci_focus"]
+Authentication = Literal["config_file", "security_token", "instance_principal", "resource_principal"]
+Name = Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
+CurrencyCode = Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used; the message names the file, the place and the cure."""
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Source(_Model):
+    """One feed of bills: a provider account read in one format.
+
+    `location` is `oci://<namespace>/<bucket>` or `file:<directory>`; a directory holds what the
+    bucket would, in its layout. `corrections` says what a correction row means: `add` sums it with
+    the row it corrects, `replace` lets it stand instead of that row.
+    """
+
+    name: Name
+    format: ReportFormat
+    location: str
+    auth: Authentication = "config_file"
+    profile: str = "DEFAULT"
+    config_file: Path = Path("~/.oci/config")
+    region: str | None = None
+    endpoint: str | None = None
+    corrections: Literal["add", "replace"] = "add"
+
+    @field_validator("location")
+    @classmethod
+    def _known_scheme(cls, value: str) -> str:
+        if not value.startswith(("oci://", "file:")):
+            raise ValueError("a location starts with oci:// or file:")
+        return value
+
+    @property
+    def slug(self) -> str:
+        """The name as Dagster spells it: letters, digits and underscores."""
+        return self.name.replace("-", "_")
+
+
+class Budget(_Model):
+    """An amount of money for each calendar month, and the shares of it at which to speak.
+
+    `filters` maps a column of the cost lake to the values that count; no filter means all cost.
+    `thresholds` are percentages of `amount`. The amount is in the reporting currency.
+    """
+
+    name: Name
+    amount: Decimal = Field(gt=0)
+    filters: dict[str, tuple[str, ...]] = {}
+    thresholds: tuple[Decimal, ...] = (Decimal(50), Decimal(80), Decimal(100))
+    metric: Literal["BilledCost", "EffectiveCost"] = "EffectiveCost"
+
+    @field_validator("filters", mode="before")
+    @classmethod
+    def _one_value_is_a_list_of_one(cls, value: object) -> object:
+        if isinstance(value, dict):
+            return {k: (v,) if isinstance(v, str) else v for k, v in value.items()}
+        return value
+
+
+class Settings(_Model):
+    """All of `finops.yaml`. Relative paths are relative to the file's folder."""
+
+    reporting_currency: CurrencyCode = "USD"
+    home: Path = Path(".finops")
+    engine: Literal["duckdb"] = "duckdb"
+    first_day: date = date(2019, 1, 1)
+    sources: tuple[Source, ...] = ()
+    rules: Path | None = None
+    rates: Path | None = None
+    rate_max_age_days: int = Field(default=7, ge=0)
+    budgets: tuple[Budget, ...] = ()
+    memory_limit: str = "600MB"
+
+    @model_validator(mode="after")
+    def _names_are_unique(self) -> Settings:
+        for kind, names in (
+            ("source", [s.name for s in self.sources]),
+            ("budget", [b.name for b in self.budgets]),
+        ):
+            twice = sorted({n for n in names if names.count(n) > 1})
+            if twice:
+                raise ValueError(f"{kind} name used twice: {', '.join(twice)}")
+        return self
+
+    def source(self, name: str) -> Source:
+        """The source of that name. Raises ConfigError naming the known ones."""
+        for source in self.sources:
+            if source.name == name:
+                return source
+        known = ", ".join(s.name for s in self.sources) or "none"
+        raise ConfigError(f"no source is named {name!r}; finops.yaml has: {known}")
+
+
+def load_settings(path: Path) -> Settings:
+    """Read and check `finops.yaml`. Raises ConfigError for a missing or wrong file."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(
+            f"{path}: no such file. Write one (see README, 'Point it at a tenancy'), "
+            "or name it with --config, or try `finops demo` first."
+        ) from None
+    try:
+        settings = Settings.model_validate(yaml.safe_load(text) or {})
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not readable as YAML: {error}") from None
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {explain_validation(error)}") from None
+    return _resolved(settings, path.resolve().parent)
+
+
+def explain_validation(error: ValidationError) -> str:
+    """Pydantic's findings in one line each: the place in the file, the value, what was expected."""
+    lines = []
+    for item in error.errors():
+        place = ".".join(str(part) for part in item["loc"]) or "(top level)"
+        given = "" if item["type"] == "missing" else f", not {item['input']!r}"
+        lines.append(f"{place}: {item['msg']}{given}")
+    return "\n".join(lines)
+
+
+def _resolved(settings: Settings, folder: Path) -> Settings:
+    def absolute(path: Path | None) -> Path | None:
+        return None if path is None else folder / path.expanduser()
+
+    sources = tuple(
+        s.model_copy(update={"location": f"file:{folder / s.location.removeprefix('file:')}"})
+        if s.location.startswith("file:")
+        else s
+        for s in settings.sources
+    )
+    return settings.model_copy(
+        update={
+            "home": absolute(settings.home),
+            "rules": absolute(settings.rules),
+            "rates": absolute(settings.rates),
+            "sources": sources,
+        }
+    )

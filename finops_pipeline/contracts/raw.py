@@ -1,0 +1,119 @@
+"""The contract of raw reports: which columns a format has, which it cannot do without.
+
+Every raw column is text: what a report says is kept as it says it, and the types are decided in
+the pass that maps it to FOCUS. What the columns mean in FOCUS is elsewhere (`normalize/`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import pandera.ibis as pandera
+
+from finops_pipeline.contracts.tables import read_facts
+
+_TAG_PREFIX = "tags/"
+
+
+@dataclass(frozen=True)
+class RawFormat:
+    """A report format: its columns and the columns that the ledger's control total is made of."""
+
+    name: str
+    columns: tuple[str, ...]
+    required: tuple[str, ...]
+    reference: str
+    start: str
+    cost: str
+    currency: str
+    scope: str
+
+
+@dataclass(frozen=True)
+class Header:
+    """A report's header read by name.
+
+    `known` maps a format's column to its position; `tags` are the tag keys with their positions,
+    in report order; `other` are columns that the format does not know, likewise; `width` is how
+    many fields each row has.
+    """
+
+    known: tuple[tuple[str, int], ...]
+    tags: tuple[tuple[str, int], ...]
+    other: tuple[tuple[str, int], ...]
+    width: int
+
+    def position(self, column: str) -> int | None:
+        """Where a known column stands; None when the report does not have it."""
+        return dict(self.known).get(column)
+
+
+class HeaderProblem(Exception):
+    """A header that breaks the raw contract; the message says which column, and what to do."""
+
+
+@cache
+def raw_format(name: str) -> RawFormat:
+    """The format of that name, from its data file."""
+    rows = read_facts(f"contracts/data/raw/{name}.csv")
+    role = {row["role"]: row["column"] for row in rows if row["role"]}
+    return RawFormat(
+        name=name,
+        columns=tuple(row["column"] for row in rows),
+        required=tuple(row["column"] for row in rows if row["required"] == "true"),
+        **role,
+    )
+
+
+@cache
+def raw_contract(raw: RawFormat) -> Any:
+    """The Pandera contract of a raw report: required columns are there, and all are text."""
+    return pandera.DataFrameSchema(
+        {name: pandera.Column(str, nullable=True, required=True) for name in raw.required},
+        name=raw.name,
+        strict=False,
+    )
+
+
+def read_header(raw: RawFormat, names: Sequence[str]) -> Header:
+    """Sort a report's column names into known, tags and other.
+
+    Names are compared without regard to case and surrounding blanks; FOCUS files also with the
+    `x_oci_` prefix. Raises HeaderProblem for a missing required column, or a repeated one: with
+    two columns of one name nobody can say which is meant.
+    """
+    repeated = sorted({n for n in names if list(names).count(n) > 1})
+    if repeated:
+        raise HeaderProblem(
+            f"column {repeated[0]!r} stands more than once in the header; "
+            "ask the provider for the report again, or remove one of the two"
+        )
+    canonical = {c.lower(): c for c in raw.columns}
+    canonical |= {
+        c.lower().replace("oci_", "x_oci_", 1): c for c in raw.columns if c.startswith("oci_")
+    }
+    known: dict[str, int] = {}
+    tags, other = [], []
+    for position, name in enumerate(names):
+        column = canonical.get(name.strip().lower())
+        if column and column not in known:
+            known[column] = position
+        elif name.startswith(_TAG_PREFIX):
+            tags.append((name.removeprefix(_TAG_PREFIX), position))
+        else:
+            other.append((name, position))
+    missing = [c for c in raw.required if c not in known]
+    if missing:
+        raise HeaderProblem(
+            f"column {missing[0]!r} is missing: the header has {_preview(names)}; expected a "
+            f"{raw.name} report, so check the source's `format` and the file"
+        )
+    return Header(tuple(known.items()), tuple(tags), tuple(other), len(names))
+
+
+def _preview(names: Sequence[str]) -> str:
+    shown = ", ".join(repr(n[:40]) for n in names[:5])
+    return f"{len(names)} columns ({shown}{', …' if len(names) > 5 else ''})"

@@ -1,0 +1,282 @@
+"""DuckDB, the default engine: reads reports and Parquet, runs expressions, writes Parquet.
+
+Expressions are Ibis over named tables, written once for every engine; this module binds the names
+to data and runs them. What DuckDB does in its own way (reading CSV, parsing times) is here and
+nowhere else. What the expressions mean is elsewhere (the stages).
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import ibis
+import ibis.expr.types as ir
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from finops_pipeline.contracts.forms import MONEY, RATE, ibis_schema
+from finops_pipeline.contracts.tables import Table
+
+LONGEST_LINE = 2 * 1024 * 1024  # bytes; a longer line is rejected, see ingest/salvage.py
+
+# As providers write them; a time without zone is UTC.
+_TIME_FORMATS = [
+    "%Y-%m-%dT%H:%MZ",
+    "%Y-%m-%dT%H:%M:%SZ",
+    "%Y-%m-%dT%H:%M:%S.%gZ",
+    "%Y-%m-%dT%H:%M:%S%z",
+    "%Y-%m-%d %H:%M:%S",
+    "%Y-%m-%d",
+]
+
+
+class ReportSyntaxError(Exception):
+    """A report that is no well-formed CSV somewhere; the message is DuckDB's."""
+
+
+class ReportCutOffError(Exception):
+    """A compressed report that ends before its end, or is not compressed as its name says."""
+
+
+@ibis.udf.scalar.builtin(name="try_strptime", signature=((str, list[str]), "timestamp('UTC', 6)"))
+def _try_strptime(text: str, formats: list[str]) -> Any: ...
+
+
+@ibis.udf.scalar.builtin(name="to_json", signature=((str,), str))
+def _to_json(text: str) -> Any: ...
+
+
+def json_text(text: ir.StringValue) -> ir.StringValue:
+    """A text as a JSON string with its quotes; null stays null."""
+    quoted: ir.StringValue = _to_json(text)  # type: ignore[arg-type]
+    return quoted
+
+
+@ibis.udf.scalar.builtin(name="json_valid", signature=((str,), "bool"))
+def _json_valid(text: str) -> Any: ...
+
+
+def is_json(text: ir.StringValue) -> ir.BooleanValue:
+    """Whether a text is JSON; null stays null."""
+    found: ir.BooleanValue = _json_valid(text)  # type: ignore[arg-type]
+    return found
+
+
+@ibis.udf.scalar.builtin(
+    name="multiply", signature=(("decimal(18, 18)", "decimal(20, 12)"), "decimal(38, 30)")
+)
+def _multiply(a: Any, b: Any) -> Any: ...
+
+
+def small_product(part: ir.DecimalValue, factor: ir.DecimalValue) -> ir.DecimalValue:
+    """The exact product of a part below 1 and a rate, `decimal(38, 30)`.
+
+    By the function's name, since Ibis cannot type a product whose operands fit into neither.
+    """
+    product: ir.DecimalValue = _multiply(part.cast("decimal(18, 18)"), factor.cast(RATE))
+    return product
+
+
+def parse_time(text: ir.StringValue) -> ir.TimestampValue:
+    """The instant that a text names, in UTC; null when it names none.
+
+    The day is parsed on its own too, because strptime turns 30 February into 2 March.
+    """
+    real_day = text.strip().left(10).try_cast("date")
+    parsed: ir.TimestampValue = _try_strptime(text, _TIME_FORMATS)  # type: ignore[arg-type]
+    return real_day.isnull().ifelse(ibis.null("timestamp('UTC', 6)"), parsed)
+
+
+def parse_number(text: ir.StringValue) -> ir.DecimalValue:
+    """The number that a text is, at 18 digits after the point, half up; null when it is none."""
+    plain = text.contains("_").ifelse(ibis.null(str), text)  # DuckDB reads 1_000 as a thousand
+    return plain.try_cast(MONEY)
+
+
+class DuckDBEngine:
+    """One in-process DuckDB database with a bounded memory, for one run."""
+
+    def __init__(self, memory_limit: str, spill: Path | None = None) -> None:
+        self.connection = duckdb.connect()
+        self._ibis = ibis.duckdb.from_connection(self.connection)
+        for name, value in {
+            "TimeZone": "UTC",
+            "memory_limit": memory_limit,
+            "temp_directory": str(spill or Path(tempfile.gettempdir()) / "finops-spill"),
+            "enable_progress_bar": "false",
+            "autoinstall_known_extensions": "false",
+            "autoload_known_extensions": "false",
+        }.items():
+            self.connection.execute(f"SET {name} = '{value}'")
+
+    def __enter__(self) -> DuckDBEngine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.connection.close()
+
+    # Binding names to data
+
+    def bind_files(self, name: str, table: Table, paths: Sequence[Path]) -> None:
+        """Let `name` be these Parquet files of a table; no file means no row."""
+        if paths:
+            source = f"SELECT * FROM {_parquet(paths)}"
+        else:
+            schema = ibis_schema(table)
+            nulls = ", ".join(
+                f"NULL::{_duckdb_type(schema[c])} AS {_name(c)}" for c in schema.names
+            )
+            source = f"SELECT {nulls} WHERE false"
+        self._view(name, source)
+
+    def bind_arrow(self, name: str, rows: pa.Table) -> None:
+        """Let `name` be this small table."""
+        self.connection.register(f"arrow {name}", rows)
+        self._view(name, f"SELECT * FROM {_name(f'arrow {name}')}")
+
+    def bind_sql(self, name: str, sql: str) -> None:
+        """Let `name` be the result of compiled text: a step that later text builds on.
+
+        Ibis folds one select into the next, so a value that is used often would be computed as
+        often; a step of its own is computed once.
+        """
+        self._view(name, sql)
+
+    def bind_report(
+        self,
+        name: str,
+        path: Path,
+        width: int,
+        columns: Mapping[str, int | None],
+        numbered: bool,
+        constants: Mapping[str, object] | None = None,
+    ) -> None:
+        """Let `name` be a CSV report: `columns` by position as text, and its row number.
+
+        Empty text is null, and so is a column without position. `report_row` counts from 1 after the header; `numbered` says that the
+        file was rewritten with its original row numbers in one more field at the end. `constants`
+        are further columns, the same text on every row.
+        """
+        fields = ", ".join(f"'c{i}': 'VARCHAR'" for i in range(width + numbered))
+        chosen = [
+            f"{'NULL::VARCHAR' if position is None else f'c{position}'} AS {_name(column)}"
+            for column, position in columns.items()
+        ]
+        chosen += [f"{_text(v)} AS {_name(k)}" for k, v in (constants or {}).items()]
+        row = f"c{width}::BIGINT" if numbered else "row_number() OVER ()"
+        self._view(
+            name,
+            f"SELECT {', '.join([*chosen, f'{row} AS report_row'])} FROM read_csv("
+            f"{_text(path)}, auto_detect = false, header = false, skip = 1, delim = ',', "
+            f"quote = '\"', escape = '\"', columns = {{{fields}}}, nullstr = '', "
+            f"strict_mode = true, max_line_size = {LONGEST_LINE}, "
+            f"compression = '{'gzip' if is_gzip(path) else 'none'}')",
+        )
+
+    def _view(self, name: str, select: str) -> None:
+        self.connection.execute(f"CREATE OR REPLACE TEMP VIEW {_name(name)} AS {select}")
+
+    def bound(self, name: str) -> ir.Table:
+        """The bound data as an Ibis table that can be run, for checks."""
+        return self._ibis.table(name)
+
+    # Running expressions
+
+    @staticmethod
+    def compile(expression: ir.Expr) -> str:
+        """The engine's text of an expression; compile once, run for many bindings."""
+        return str(ibis.to_sql(expression, dialect="duckdb"))
+
+    def rows(self, sql: str) -> pa.Table:
+        """The result of compiled text, for small results."""
+        with _teaching():
+            return self.connection.sql(sql).to_arrow_table()
+
+    def write(self, sql: str, path: Path, order_by: str = "") -> int:
+        """Write a result as one Parquet file, visible only when whole. Returns its rows."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+        order = f" ORDER BY {order_by}" if order_by else ""
+        try:
+            copied = self._run(
+                f"COPY ({sql}{order}) TO {_text(partial)} (FORMAT parquet, COMPRESSION zstd)"
+            ).fetchone()
+            publish(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
+        return int(copied[0]) if copied else 0
+
+    def write_split(self, sql: str, by: str, folder: Path) -> dict[str, tuple[Path, int]]:
+        """Write a result as one Parquet file for each value of `by` into an empty folder.
+
+        Returns each value's file and rows.
+        """
+        folder.mkdir(parents=True)
+        self.connection.execute("SET threads = 1")  # each thread would write a file of its own
+        try:
+            self._run(
+                f"COPY ({sql}) TO {_text(folder)} (FORMAT parquet, COMPRESSION zstd, "
+                f"PARTITION_BY ({_name(by)}), WRITE_PARTITION_COLUMNS true, "
+                "FILENAME_PATTERN 'part_{i}')"
+            )
+        finally:
+            self.connection.execute("RESET threads")
+        return {
+            path.parent.name.partition("=")[2]: (path, pq.read_metadata(path).num_rows)
+            for path in sorted(folder.rglob("*.parquet"))
+        }
+
+    def _run(self, sql: str) -> duckdb.DuckDBPyConnection:
+        with _teaching():
+            return self.connection.execute(sql)
+
+
+@contextmanager
+def _teaching() -> Iterator[None]:
+    """DuckDB's errors about a report's bytes as ours; every other error as it is."""
+    try:
+        yield
+    except duckdb.InvalidInputException as error:
+        raise ReportSyntaxError(str(error)) from error
+    except duckdb.IOException as error:
+        if "GZIP" in str(error):
+            raise ReportCutOffError(str(error)) from error
+        raise
+
+
+def is_gzip(path: Path) -> bool:
+    """Whether a file starts as gzip does."""
+    with path.open("rb") as file:
+        return file.read(2) == b"\x1f\x8b"
+
+
+def publish(partial: Path, path: Path) -> None:
+    """Give a finished file its name in one step, after its bytes are on the disk."""
+    with partial.open("rb") as file:
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def _parquet(paths: Iterable[Path]) -> str:
+    listed = ", ".join(_text(p) for p in paths)
+    return f"read_parquet([{listed}], hive_partitioning = false)"
+
+
+def _duckdb_type(dtype: Any) -> str:
+    from ibis.backends.sql.datatypes import DuckDBType
+
+    return str(DuckDBType.to_string(dtype))
+
+
+def _name(text: str) -> str:
+    return '"' + text.replace('"', '""') + '"'
+
+
+def _text(value: object) -> str:
+    return "'" + str(value).replace("'", "''") + "'"

@@ -1,0 +1,301 @@
+"""Why no reports come: what `finops doctor` looks at for one source, and the cure for each fault.
+
+Here a refusal is turned into what a person must do, down to the policy statement to paste. The
+checks use the same code as a real run (`oci.py`, `directory.py`), so they cannot disagree with it.
+
+Sources of the rules: Oracle, "Cost Reports" (bucket, home region, statements) and "API Errors"
+(what 401 and 404 stand for).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, get_args
+
+import jwt
+import oci
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from finops_pipeline.config import ReportFormat, Source
+from finops_pipeline.ingest.directory import DirectoryLocation
+from finops_pipeline.ingest.location import (
+    PREFIXES,
+    AccessRefused,
+    IngestError,
+    RemoteReport,
+)
+from finops_pipeline.ingest.oci import (
+    OciLocation,
+    bucket_of,
+    private_key,
+    profile,
+    session_token,
+)
+
+ORACLES_NAMESPACE = "bling"
+USAGE_REPORT_TENANCY = (
+    "ocid1.tenancy.oc1..aaaaaaaaned4fkpkisbwjlr56u7cj63lf3wffbilvqknstgtvzub7vhqkggq"
+)
+FRESH = timedelta(hours=48)  # Reports come every six hours; FOCUS has been seen two days late.
+CLOCK_TOLERANCE = timedelta(minutes=5)  # Beyond it OCI answers 401, however right the key is.
+
+_QUICK_RETRY = oci.retry.RetryStrategyBuilder(
+    max_attempts=3, total_elapsed_time_seconds=20, retry_max_wait_between_calls_seconds=3
+).get_retry_strategy()
+_FILES_LOOKED_INTO = 20
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at: what it is, whether it is well, what was seen, and what to do if not."""
+
+    name: str
+    ok: bool
+    detail: str
+    remedy: str = ""
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+def diagnose(source: Source, *, now: Callable[[], datetime] = _utc_now) -> list[Finding]:
+    """Everything that keeps the source's reports from coming, in the order to mend it.
+
+    Nothing raises: what goes wrong is a finding. A check is left out when an earlier fault makes
+    it pointless.
+    """
+    if source.location.startswith("file:"):
+        return list(_directory(source, now))
+    return list(_bucket(source, now))
+
+
+def policy_statements(source: Source) -> tuple[str, ...]:
+    """The IAM statements that let the source's principal read its reports.
+
+    For Oracle's own bucket they belong into a policy in the root compartment of the home region.
+    """
+    namespace, bucket = bucket_of(source)
+    is_person = source.auth in ("config_file", "security_token")
+    who = "group <group>" if is_person else "dynamic-group <dynamic-group>"
+    if namespace != ORACLES_NAMESPACE:
+        return (f"allow {who} to read objects in tenancy where target.bucket.name = '{bucket}'",)
+    return (
+        f"define tenancy usage-report as {USAGE_REPORT_TENANCY}",
+        f"endorse {who} to read objects in tenancy usage-report",
+    )
+
+
+def _bucket(source: Source, now: Callable[[], datetime]) -> Iterator[Finding]:
+    yield from _files(source, now)
+    try:
+        location = OciLocation(source, retry=_QUICK_RETRY)
+    except IngestError as error:
+        yield Finding("sign-in", False, str(error), "Mend what is named, then ask again.")
+        return
+    try:
+        service_time = location.service_time()
+    except AccessRefused as error:
+        if error.service_time is not None:
+            yield _clock(error.service_time, now())
+        yield Finding("bucket", False, error.answer, _cure(source, location, error))
+        return
+    except IngestError as error:
+        yield Finding("service", False, str(error), _REACH.format(endpoint=location.endpoint))
+        return
+    if service_time is not None:
+        yield _clock(service_time, now())
+    yield Finding("bucket", True, f"{source.location} can be listed at {location.endpoint}")
+    yield from _listing_and_reading(source, location, now())
+
+
+def _files(source: Source, now: Callable[[], datetime]) -> Iterator[Finding]:
+    if source.auth not in ("config_file", "security_token"):
+        return
+    try:
+        config = profile(source)
+        yield Finding("configuration file", True, f"{source.config_file}, {source.profile}")
+        key = private_key(source, config)
+        yield _key_permissions(Path(config["key_file"]).expanduser())
+        if source.auth == "config_file":
+            yield _fingerprint(config, key)
+        else:
+            yield _session(source, session_token(source, config), now())
+    except IngestError:
+        return  # The sign-in that follows stumbles over the same fault and tells it.
+
+
+def _key_permissions(path: Path) -> Finding:
+    mode = path.stat().st_mode & 0o777
+    return Finding(
+        "private key",
+        not mode & 0o077,
+        f"{path} is a private key, permissions {mode:o}",
+        f"Others may read it: chmod 600 {path}" if mode & 0o077 else "",
+    )
+
+
+def _fingerprint(config: dict[str, Any], key: RSAPrivateKey) -> Finding:
+    public = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    actual = hashlib.md5(public, usedforsecurity=False).digest().hex(":")
+    given = config.get("fingerprint")
+    if actual == given:
+        return Finding("fingerprint", True, f"{actual} belongs to the key")
+    return Finding(
+        "fingerprint",
+        False,
+        f"the profile says {given}, the key's own is {actual}",
+        "Set fingerprint to the key's own, or key_file to the key uploaded (My profile, API keys).",
+    )
+
+
+def _session(source: Source, token: str, now: datetime) -> Finding:
+    renew = f"Renew it: oci session authenticate --profile-name {source.profile}"
+    try:
+        claims = jwt.decode(token, options={"verify_signature": False, "verify_exp": False})
+        ends = datetime.fromtimestamp(float(claims["exp"]), UTC)
+    except (jwt.exceptions.PyJWTError, KeyError, TypeError, ValueError):
+        return Finding("session token", False, "the file holds no session token", renew)
+    said = f"valid until {ends:%Y-%m-%d %H:%M} UTC"
+    return Finding("session token", now < ends, said, "" if now < ends else renew)
+
+
+def _clock(service_time: datetime, here: datetime) -> Finding:
+    skew = here - service_time
+    ok = abs(skew) <= CLOCK_TOLERANCE
+    return Finding(
+        "clock",
+        ok,
+        f"{abs(skew).total_seconds():.0f} s {'ahead of' if skew > timedelta(0) else 'behind'} "
+        "the service",
+        "" if ok else "OCI refuses what is signed more than 5 minutes off. Set the clock (NTP).",
+    )
+
+
+_REACH = (
+    "Is {endpoint} the right place? Set `region` to the tenancy's home region, or `endpoint` to a "
+    "private endpoint; then look at DNS, proxy (HTTPS_PROXY) and firewall."
+)
+
+
+def _cure(source: Source, location: OciLocation, error: AccessRefused) -> str:
+    if error.status == 401:
+        return (
+            "The service does not accept the signature. In this order: the clock above; the "
+            "fingerprint above; user and tenancy in the profile; whether the key is (still) "
+            "uploaded under My profile, API keys; whether a session token has run out."
+        )
+    if error.code == "NamespaceNotFound":
+        return (
+            f"There is no namespace {location.namespace!r}. Oracle delivers to "
+            f"oci://{ORACLES_NAMESPACE}/<OCID of the tenancy>; set `location` to that."
+        )
+    if error.status in (403, 404):
+        return "\n".join(_missing_or_forbidden(source, location))
+    return "Look up the code in Oracle's 'API Errors', or give the opc-request-id to Oracle."
+
+
+def _missing_or_forbidden(source: Source, location: OciLocation) -> Iterator[str]:
+    yield "OCI answers the same whether the bucket is not there or may not be read. So, in order:"
+    if location.namespace == ORACLES_NAMESPACE:
+        yield f"1. The bucket must be the OCID of the reports' tenancy; it is {location.bucket!r}."
+        yield f"2. The region must be the tenancy's home region; asked was {location.endpoint}."
+        yield "3. A policy in the tenancy's root compartment must hold:"
+    else:
+        yield f"1. The bucket {location.bucket!r} must be in the region of {location.endpoint}."
+        yield "2. A policy in the bucket's tenancy must hold:"
+    yield from (f"   {statement}" for statement in policy_statements(source))
+
+
+def _listing(
+    source: Source, reports: Iterable[RemoteReport], fresh_after: datetime
+) -> tuple[Finding, RemoteReport | None]:
+    count, newest = 0, None
+    for report in reports:
+        count += 1
+        if newest is None or newest.delivered_at <= report.delivered_at:
+            newest = report
+    if newest is None:
+        prefixes = " or ".join(PREFIXES[source.format])
+        return Finding("reports", False, f"no report below {prefixes}", _NO_REPORTS), None
+    ok = newest.delivered_at >= fresh_after
+    said = f"{count} reports; the newest is of {newest.delivered_at:%Y-%m-%d %H:%M} UTC"
+    return Finding("reports", ok, said, "" if ok else _STALE), newest
+
+
+_NO_REPORTS = (
+    "Look whether the source's `format` is the one delivered. FOCUS reports are written in the "
+    "commercial realm only, and none are written for tenancies that are not metered."
+)
+_STALE = (
+    "That is more than 48 hours ago; a report is due every six hours. If the console (Billing, "
+    "Cost reports) shows newer ones, the region or bucket is another; if not, ask Oracle support."
+)
+_COPY_STALE = "The newest file is more than 48 hours old. Look at what copies reports into here."
+
+
+def _listing_and_reading(source: Source, location: OciLocation, now: datetime) -> Iterator[Finding]:
+    try:
+        finding, newest = _listing(source, location.reports(), now - FRESH)
+        yield finding
+        if newest is not None:
+            location.first_byte(newest)
+            yield Finding("reading", True, f"{newest.name} can be read")
+    except AccessRefused as error:
+        yield Finding("reading", False, error.answer, _cure(source, location, error))
+    except IngestError as error:
+        yield Finding("reading", False, str(error), "Ask again; if it stays, wait.")
+
+
+def _directory(source: Source, now: Callable[[], datetime]) -> Iterator[Finding]:
+    location = DirectoryLocation(source, now=now)
+    # A file counts as delivered at the start of its day, so it may be a day younger than it says.
+    fresh_after = now() - FRESH - timedelta(days=1)
+    try:
+        reports = list(location.reports())
+        yield Finding("directory", True, f"{location.root} can be listed")
+        finding, newest = _listing(source, reports, fresh_after)
+        yield replace(finding, remedy=_COPY_STALE) if newest and not finding.ok else finding
+        yield from _other_formats(source, location)
+        if newest:
+            yield _contents(source, location, reports)
+    except IngestError as error:
+        yield Finding("directory", False, str(error), "Mend what is named, then ask again.")
+
+
+def _other_formats(source: Source, location: DirectoryLocation) -> Iterator[Finding]:
+    if not location.has_layout():
+        return  # Names do not tell formats apart here; what the files hold does.
+    for other in get_args(ReportFormat):
+        if other != source.format:
+            there = DirectoryLocation(source.model_copy(update={"format": other}))
+            count = sum(1 for _ in there.reports())
+            if count:
+                said = f"{count} reports of format {other} are there too; this source leaves them"
+                yield Finding("other formats", True, said)
+
+
+def _contents(source: Source, location: DirectoryLocation, reports: list[RemoteReport]) -> Finding:
+    """The newest files' first lines: readable, and of the source's format?"""
+    newest = sorted(reports, key=lambda report: (report.delivered_at, report.name))
+    wrong: dict[str, str] = {}
+    for report in newest[-_FILES_LOOKED_INTO:]:
+        found = location.content_of(report)
+        if found != source.format:
+            wrong[report.name] = found
+    if not wrong:
+        return Finding("contents", True, f"the newest files are of format {source.format}")
+    listed = ", ".join(f"{name} ({found})" for name, found in itertools.islice(wrong.items(), 5))
+    return Finding(
+        "contents",
+        False,
+        f"{len(wrong)} of the newest files are not of format {source.format}: {listed}",
+        "Give each format a directory and a source of its own; make files readable, and copy "
+        "broken ones again.",
+    )

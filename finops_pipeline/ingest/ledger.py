@@ -1,0 +1,158 @@
+"""The ledger: every report that was ever archived, with its control totals.
+
+One Parquet file for each source and delivery day, replaced whole, so that a report and its totals
+become known in one commit. How the totals are made is elsewhere (`totals.py`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date, datetime
+from functools import cached_property
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from finops_pipeline.contracts.forms import arrow_schema
+from finops_pipeline.contracts.tables import tables
+from finops_pipeline.engine.duckdb import publish
+from finops_pipeline.ingest.totals import Total
+from finops_pipeline.lake.delta import LakeFile, LakeTable
+
+
+@dataclass(frozen=True)
+class LedgerEntry:
+    """A report in the archive: what the table `reports` says of it, column by column."""
+
+    source: str
+    delivery_day: date
+    report_id: str
+    name: str
+    etag: str
+    size: int
+    md5: str
+    sha256: str
+    delivered_at: datetime
+    archived_at: datetime
+    archive_path: str
+    format: str
+    status: str
+    problem: str | None
+    columns: tuple[str, ...]
+    rows: int
+    scopes: tuple[str, ...]
+    rounded_rows: int
+    totals: tuple[Total, ...]
+
+    @property
+    def order(self) -> tuple[datetime, str]:
+        """Which of two reports is the later one: by delivery time, then by name."""
+        return (self.delivered_at, self.name)
+
+    @cached_property
+    def charge_days(self) -> frozenset[date]:
+        """The charge days that the report touches."""
+        return frozenset(t.charge_day for t in self.totals)
+
+
+def report_id(source: str, name: str, sha256: str) -> str:
+    """The identity of a report: the same content under the same name is the same report."""
+    return hashlib.sha256(f"{source}\n{name}\n{sha256}".encode()).hexdigest()[:32]
+
+
+class Ledger:
+    """The ledger of one source, as it was when it was opened plus what was recorded since."""
+
+    def __init__(self, table: LakeTable, source: str) -> None:
+        self._table = table
+        self.source = source
+        self._entries: dict[str, LedgerEntry] = {}
+        for file in table.files(source):
+            self._entries |= {e.report_id: e for e in _read(table, file)}
+
+    @property
+    def entries(self) -> list[LedgerEntry]:
+        """Every report, earliest first."""
+        return sorted(self._entries.values(), key=lambda e: (*e.order, e.archived_at))
+
+    @cached_property
+    def _versions(self) -> dict[str, LedgerEntry]:
+        newest = sorted(self._entries.values(), key=lambda e: (e.delivered_at, e.archived_at))
+        return {e.name: e for e in newest}
+
+    def live(self) -> list[LedgerEntry]:
+        """The newest version of each report that can be read, earliest first.
+
+        An object that the provider rewrote under the same name takes the place of what it was.
+        """
+        return sorted(
+            (e for e in self._versions.values() if e.status == "read"), key=lambda e: e.order
+        )
+
+    def replaced(self) -> list[LedgerEntry]:
+        """Readable reports in whose place a newer version stands."""
+        live = {e.report_id for e in self.live()}
+        return [e for e in self.entries if e.status == "read" and e.report_id not in live]
+
+    def knows(self, name: str, etag: str) -> bool:
+        """Whether the object was archived under this change token."""
+        newest = self._versions.get(name)
+        return newest is not None and newest.etag == etag
+
+    def get(self, report_id: str) -> LedgerEntry | None:
+        """The report of that identity."""
+        return self._entries.get(report_id)
+
+    def record(self, entries: Iterable[LedgerEntry]) -> None:
+        """Make reports known, all in one commit; a known report only gets its new etag."""
+        changed: set[date] = set()
+        for entry in entries:
+            known = self._entries.get(entry.report_id)
+            if known is not None:
+                entry = dataclasses.replace(known, etag=entry.etag, archived_at=entry.archived_at)
+            self._entries[entry.report_id] = entry
+            changed.add(entry.delivery_day)
+        if not changed:
+            return
+        self.__dict__.pop("_versions", None)
+        by_day = defaultdict(list)
+        for entry in self.entries:
+            if entry.delivery_day in changed:
+                by_day[entry.delivery_day].append(entry)
+        files = [_write(self._table, self.source, day, found) for day, found in by_day.items()]
+        self._table.replace([(self.source, day.isoformat()) for day in changed], files)
+
+
+def _write(table: LakeTable, source: str, day: date, entries: list[LedgerEntry]) -> LakeFile:
+    rows = [dataclasses.asdict(e) for e in entries]
+    identity = "\n".join(f"{e.report_id} {e.etag} {e.archived_at}" for e in entries)
+    file = LakeFile((source, day.isoformat()), hashlib.sha256(identity.encode()).hexdigest()[:32])
+    path = table.path(file)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.part")
+    pq.write_table(
+        pa.Table.from_pylist(rows, schema=arrow_schema(tables()["reports"])),
+        partial,
+        compression="zstd",
+    )
+    publish(partial, path)
+    return file
+
+
+def _read(table: LakeTable, file: LakeFile) -> list[LedgerEntry]:
+    rows = pq.read_table(table.path(file), partitioning=None).to_pylist()
+    return [
+        LedgerEntry(
+            **{
+                **row,
+                "columns": tuple(row["columns"]),
+                "scopes": tuple(row["scopes"]),
+                "totals": tuple(Total(**total) for total in row["totals"]),
+            }
+        )
+        for row in rows
+    ]

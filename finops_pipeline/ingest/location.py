@@ -1,0 +1,118 @@
+"""What a place with reports offers, and what can go wrong there.
+
+`Location` is all that the rest of the pipeline knows of a place. The places themselves are in
+`oci.py` and `directory.py`; bringing a report over and checking it is `fetch.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from finops_pipeline.config import ReportFormat, Source
+
+# Where OCI puts each kind of report in its bucket (Oracle, "Cost Reports"). A prefix ends in "/",
+# so it names a folder as well.
+PREFIXES: dict[ReportFormat, tuple[str, ...]] = {
+    "oci_cost_csv": ("reports/cost-csv/",),
+    "oci_focus": ("FOCUS Reports/",),
+}
+
+REPORT_SUFFIXES = (".csv.gz", ".csv")
+
+
+# The kinds of IngestError that say what became of a place or a report are named for just that,
+# without the suffix: `except ReportChanged` reads as what happened.
+
+
+class IngestError(Exception):
+    """Reports cannot be had; the message names source, report, what was expected, what to do."""
+
+
+class CredentialsError(IngestError):
+    """The credentials that the source names cannot be used as they are."""
+
+
+class LocationUnavailable(IngestError):  # noqa: N818
+    """The place does not answer, or keeps failing after every retry."""
+
+
+class AccessRefused(IngestError):  # noqa: N818
+    """The service answered and said no. `status` and `code` are the service's own, `answer` all.
+
+    `service_time` is the service's clock, which tells a wrong signature from a wrong local clock.
+    """
+
+    def __init__(
+        self, answer: str, *, status: int, code: str, service_time: datetime | None = None
+    ) -> None:
+        super().__init__(f"{answer} `finops doctor` tells what to do.")
+        self.answer = answer
+        self.status = status
+        self.code = code
+        self.service_time = service_time
+
+
+class ReportChanged(IngestError):  # noqa: N818
+    """The report is no longer the one that was listed. Listing again gives its new version."""
+
+
+class ReportDamaged(IngestError):  # noqa: N818
+    """What arrived is not what the listing promised."""
+
+
+@dataclass(frozen=True)
+class RemoteReport:
+    """A report as the place lists it.
+
+    `name` is its full name in the bucket or below the directory. `etag` changes whenever the
+    content does; for a directory it may also change when the content does not (see
+    `directory.py`). `md5` is base64, None where the place gives none. `delivered_at` is UTC.
+    """
+
+    name: str
+    etag: str
+    size: int
+    md5: str | None
+    delivered_at: datetime
+
+
+class Location(Protocol):
+    """A place with the reports of one source. Every method raises IngestError."""
+
+    @property
+    def source_name(self) -> str:
+        """The name of the source that the reports belong to, for messages."""
+        ...
+
+    def reports(self) -> Iterator[RemoteReport]:
+        """All reports of the source's format, in the order of their names.
+
+        All, each time: OCI puts late FOCUS reports into the folders of old days, so there is no
+        name from which on everything is new.
+        """
+        ...
+
+    def stream(self, report: RemoteReport) -> AbstractContextManager[Iterator[bytes]]:
+        """The bytes of exactly that etag, in pieces. Raises ReportChanged if it is another now."""
+        ...
+
+
+def is_report(name: str) -> bool:
+    """Whether an object of that name is a report: manifests and folder markers are none."""
+    return name.endswith(REPORT_SUFFIXES)
+
+
+def open_location(source: Source) -> Location:
+    """The place that the source's `location` names. Raises IngestError if it cannot be opened."""
+    if source.location.startswith("file:"):
+        from finops_pipeline.ingest.directory import DirectoryLocation
+
+        return DirectoryLocation(source)
+    # Imported only here: a directory of reports needs neither the SDK nor its start-up time.
+    from finops_pipeline.ingest.oci import OciLocation
+
+    return OciLocation(source)

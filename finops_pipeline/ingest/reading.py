@@ -1,0 +1,120 @@
+"""Opening an archived report for the engine: its header, its rows as text, its bad rows apart.
+
+Used twice for each report: for the control totals (`totals.py`) and for the mapping to FOCUS
+(`normalize/`). Both must see the same rows, so there is one way to open a report.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+from finops_pipeline.contracts.raw import Header, HeaderProblem, RawFormat, read_header
+from finops_pipeline.engine.duckdb import (
+    DuckDBEngine,
+    ReportCutOffError,
+    ReportSyntaxError,
+)
+from finops_pipeline.ingest.salvage import BadRow, CutOffError, read_names, salvage
+
+T = TypeVar("T")
+
+
+class UnreadableReport(Exception):
+    """A report that cannot be read at all; the message says what it is and what to do."""
+
+
+@dataclass
+class Report:
+    """An archived report, opened. `bad_rows` fills when the engine refuses the report."""
+
+    path: Path
+    raw: RawFormat
+    header: Header
+    names: tuple[str, ...]
+    bad_rows: list[BadRow] = field(default_factory=list)
+
+
+def open_report(path: Path, raw: RawFormat) -> Report:
+    """Read the header of an archived report. Raises UnreadableReport."""
+    names = _names(path)
+    try:
+        return Report(path, raw, read_header(raw, names), tuple(names))
+    except HeaderProblem as problem:
+        raise UnreadableReport(str(problem)) from None
+
+
+def _names(path: Path) -> list[str]:
+    if path.stat().st_size == 0:
+        raise UnreadableReport(
+            "the file is empty; deliver it again, or remove it if there was nothing to report"
+        )
+    try:
+        names = read_names(path)
+    except CutOffError as error:
+        raise _cut_off(error) from None
+    if not names:
+        raise UnreadableReport("there is no header; expected a CSV file with column names")
+    if names[0].lstrip().startswith("<"):
+        raise UnreadableReport(
+            f"it begins with {names[0].lstrip()[:40]!r}: a web page or XML saved under a "
+            "report's name, perhaps a login or error page; download the report again"
+        )
+    return names
+
+
+def with_rows(
+    engine: DuckDBEngine,
+    name: str,
+    report: Report,
+    columns: dict[str, int | None],
+    spool: Path,
+    use: Callable[[], T],
+    constants: dict[str, object] | None = None,
+) -> T:
+    """Bind the report's rows to `name` and call `use`; salvage the report if the engine refuses.
+
+    After a salvage `report.bad_rows` holds what was set aside. Raises UnreadableReport for a
+    report that is cut off: its missing rows cannot be known, so none of it is taken.
+    """
+    engine.bind_report(name, report.path, report.header.width, columns, False, constants)
+    try:
+        return use()
+    except ReportCutOffError as error:
+        raise _cut_off(error) from None
+    except ReportSyntaxError:
+        pass
+    spool.mkdir(parents=True, exist_ok=True)
+    clean = spool / f"{report.path.parent.name}-{report.path.name}.clean.csv"
+    try:
+        report.bad_rows = salvage(report.path, report.header.width, clean)
+        engine.bind_report(name, clean, report.header.width, columns, True, constants)
+        return use()
+    except CutOffError as error:
+        raise _cut_off(error) from None
+    finally:
+        clean.unlink(missing_ok=True)
+
+
+def field_of(row: BadRow, position: int | None) -> str | None:
+    """A bad row's field, where its fields can be told apart; None when empty or unknown."""
+    if position is None or not row.fields:
+        return None
+    return row.fields[position] or None
+
+
+def bad_fields(
+    rows: Iterable[BadRow], positions: dict[str, int | None]
+) -> dict[str, list[str | None]]:
+    """The named fields of bad rows, as columns of text."""
+    rows = list(rows)
+    return {name: [field_of(row, p) for row in rows] for name, p in positions.items()}
+
+
+def _cut_off(error: Exception) -> UnreadableReport:
+    return UnreadableReport(
+        f"the compressed data is damaged or ends too early ({error}); nothing of it was taken, "
+        "since the missing rows cannot be known: download the report again"
+    )

@@ -1,0 +1,136 @@
+"""Control totals: what a report says it holds, summed from its text before anything is mapped.
+
+They are the other side of the books: what `focus_costs` holds later must add up to them
+(promise 1). Exact decimals, per charge day and currency.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+from functools import cache
+from pathlib import Path
+
+import ibis
+import ibis.expr.types as ir
+import pyarrow as pa
+
+from finops_pipeline.engine.duckdb import DuckDBEngine, parse_number, parse_time
+from finops_pipeline.ingest.reading import Report, bad_fields, with_rows
+
+_ROLES = ("start", "cost", "currency", "scope")
+
+
+@dataclass(frozen=True, order=True)
+class Total:
+    """Rows and cost of one charge day in one currency (as written; empty where there is none)."""
+
+    charge_day: date
+    currency: str
+    rows: int
+    cost: Decimal
+
+
+@dataclass(frozen=True)
+class Examination:
+    """What a pass over a report's text found."""
+
+    rows: int
+    totals: tuple[Total, ...]
+    scopes: tuple[str, ...]
+    rounded_rows: int
+
+
+def charge_day(
+    start: ir.StringValue, delivery_day: ir.DateValue, first_day: ir.DateValue, last: ir.DateValue
+) -> ir.DateValue:
+    """The partition of a row: the UTC day it starts on, or the delivery day.
+
+    The delivery day takes rows whose start cannot be read, or lies before the first day that is
+    kept or after the last possible one (the day after archiving): they are rejected there.
+    """
+    day = parse_time(start).date()
+    return (day.between(first_day, last)).fill_null(False).ifelse(day, delivery_day)
+
+
+def examine(
+    engine: DuckDBEngine,
+    report: Report,
+    delivery_day: date,
+    first_day: date,
+    last_day: date,
+    spool: Path,
+) -> Examination:
+    """Sum a report's text. Raises UnreadableReport when it cannot be read."""
+    raw, header = report.raw, report.header
+    columns = {role: header.position(getattr(raw, role)) for role in _ROLES}
+    engine.bind_arrow(
+        "days",
+        pa.table(
+            {"delivery_day": [delivery_day], "first_day": [first_day], "last_day": [last_day]}
+        ),
+    )
+    sql = _totals_sql("examined")
+    found = with_rows(
+        engine, "examined", report, columns, spool, lambda: engine.rows(sql).to_pylist()
+    )
+    if report.bad_rows:
+        text = bad_fields(report.bad_rows, columns)
+        engine.bind_arrow(
+            "bad_rows", pa.table({k: pa.array(v, pa.string()) for k, v in text.items()})
+        )
+        found += engine.rows(_totals_sql("bad_rows")).to_pylist()
+    return _examination(found)
+
+
+@cache
+def _totals_sql(name: str) -> str:
+    text = ibis.table(dict.fromkeys(_ROLES, "string"), name=name)
+    days = ibis.table(dict.fromkeys(("delivery_day", "first_day", "last_day"), "date"), name="days")
+    # By the text first, which repeats: so the parsing is done on few rows.
+    same_text = text.group_by("start", "currency", "scope").aggregate(
+        rows=text.count(),
+        cost=parse_number(text.cost).sum().fill_null(0),
+        rounded=_has_more_than_18_digits(text.cost).sum().fill_null(0),
+    )
+    rows = same_text.cross_join(days)
+    grouped = rows.group_by(
+        charge_day=charge_day(rows.start, rows.delivery_day, rows.first_day, rows.last_day),
+        currency=rows.currency.strip().fill_null(""),
+    )
+    return DuckDBEngine.compile(
+        grouped.aggregate(
+            rows=rows.rows.sum().cast("int64"),
+            cost=rows.cost.sum(),
+            rounded=rows.rounded.sum().cast("int64"),
+            scopes=rows.scope.collect(distinct=True),
+        )
+    )
+
+
+def _has_more_than_18_digits(cost: ir.StringValue) -> ir.BooleanValue:
+    """Whether a number's text has more than 18 digits after the point, written out in full."""
+    may = (cost.length() > 19) | cost.contains("E") | cost.contains("e")
+    digits = cost.re_extract(r"\.(\d*?)0*(?:[eE]|$)", 1).length()
+    exponent = cost.re_extract(r"[eE]([+-]?\d+)", 1).try_cast("int64").fill_null(0)
+    return may.ifelse(digits - exponent > 18, False)
+
+
+def _examination(found: list[dict[str, object]]) -> Examination:
+    summed: dict[tuple[date, str], tuple[int, Decimal]] = {}
+    scopes: set[str] = set()
+    rounded = 0
+    for row in found:
+        key = (row["charge_day"], row["currency"])
+        rows, cost = summed.get(key, (0, Decimal(0)))  # type: ignore[arg-type]
+        summed[key] = (rows + row["rows"], cost + row["cost"])  # type: ignore[index,operator]
+        scopes.update(row["scopes"] or [])  # type: ignore[call-overload]
+        rounded += int(row["rounded"])  # type: ignore[call-overload]
+    totals = sorted(Total(day, currency, *sums) for (day, currency), sums in summed.items())
+    return Examination(
+        sum(t.rows for t in totals),
+        tuple(totals),
+        tuple(sorted(scopes - {None})),
+        rounded,  # type: ignore[arg-type]
+    )

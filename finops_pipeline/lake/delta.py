@@ -1,0 +1,199 @@
+"""One table of the lake: which files are in it, and replacing whole partitions in one commit.
+
+The engine writes Parquet files into a partition's folder; nothing sees them until `replace`
+commits their names to the Delta log. A file's name is the fingerprint of what made it, so the
+log also says what each partition was made from, and making the same thing again changes nothing.
+Writing the Parquet files is elsewhere (`engine/`), and so is what goes into them.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from urllib.parse import quote
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from deltalake import CommitProperties, DeltaTable
+from deltalake.exceptions import CommitFailedError
+from deltalake.transaction import AddAction, RemoveAction
+
+from finops_pipeline.contracts.forms import arrow_schema
+from finops_pipeline.contracts.tables import Table
+
+Partition = tuple[str, ...]
+
+_COMMIT_ATTEMPTS = 20
+
+
+@dataclass(frozen=True, order=True)
+class LakeFile:
+    """A Parquet file of a table: its full partition values and its name without `.parquet`."""
+
+    partition: Partition
+    fingerprint: str
+
+
+class LakeTable:
+    """A Delta table below the lake's folder."""
+
+    def __init__(self, lake: Path, table: Table) -> None:
+        self.table = table
+        self.root = lake / table.name
+
+    def path(self, file: LakeFile) -> Path:
+        """Where the file lies, or would lie."""
+        return self.folder(file.partition) / f"{file.fingerprint}.parquet"
+
+    def folder(self, partition: Partition) -> Path:
+        """Folder of a partition, in Hive's layout."""
+        return self.root.joinpath(
+            *(
+                f"{name}={quote(value, safe='')}"
+                for name, value in zip(self.table.partition_by, partition, strict=True)
+            )
+        )
+
+    def exists(self) -> bool:
+        """Whether the table was ever written."""
+        return DeltaTable.is_deltatable(str(self.root))
+
+    def version(self) -> int:
+        """The newest version; -1 when the table was never written."""
+        return DeltaTable(self.root).version() if self.exists() else -1
+
+    def files(
+        self, *prefix: str, as_of: datetime | int | None = None, **where: Iterable[str]
+    ) -> list[LakeFile]:
+        """The files in the table, in order: below a partition prefix, with the given values only.
+
+        `as_of` reads an earlier state: a time, or a version.
+        """
+        if not self.exists():
+            return []
+        delta = DeltaTable(self.root)
+        if as_of is not None:
+            if isinstance(as_of, datetime) and _before_first_version(delta, as_of):
+                return []
+            delta.load_as_version(as_of)
+        return self._files(delta, prefix, {k: set(v) for k, v in where.items()})
+
+    def _files(
+        self, delta: DeltaTable, prefix: Partition, where: Mapping[str, set[str]]
+    ) -> list[LakeFile]:
+        actions = pa.table(delta.get_add_actions(flatten=True))
+        columns = [
+            actions.column(f"partition.{name}").cast(pa.string()).to_pylist()
+            for name in self.table.partition_by
+        ]
+        wanted = [(self.table.partition_by.index(k), v) for k, v in where.items()]
+        found = []
+        for path, *values in zip(actions.column("path").to_pylist(), *columns, strict=True):
+            partition = tuple(values)
+            if partition[: len(prefix)] == prefix and all(partition[i] in v for i, v in wanted):
+                found.append(LakeFile(partition, Path(path).stem))
+        return sorted(found)
+
+    def replace(
+        self,
+        prefixes: Iterable[Partition],
+        files: Iterable[LakeFile],
+        note: Mapping[str, str] | None = None,
+    ) -> bool:
+        """Make `files` all that the partitions below `prefixes` hold, in one commit.
+
+        Files that are in the table already stay untouched; when nothing differs there is no
+        commit. Returns whether there was one. A commit that another writer overtook is tried
+        again on the newer state: the two wrote different partitions, or the same bytes.
+        """
+        wanted = set(files)
+        scopes = set(prefixes)
+        for attempt in range(_COMMIT_ATTEMPTS):
+            delta = self._open()
+            present = set(self._files(delta, (), {}))
+            replaced = {f for f in present if _within(f.partition, scopes)}
+            added, removed = sorted(wanted - present), sorted(replaced - wanted)
+            if not added and not removed:
+                return False
+            try:
+                self._commit(delta, added, removed, note or {})
+            except CommitFailedError:
+                if attempt == _COMMIT_ATTEMPTS - 1:
+                    raise
+                time.sleep(0.05 * (attempt + 1))
+            else:
+                return True
+        raise AssertionError("unreachable")
+
+    def append(self, files: Iterable[LakeFile], note: Mapping[str, str] | None = None) -> bool:
+        """Add files beside what the table holds. Returns whether any was new."""
+        return self.replace([], files, note)
+
+    def _open(self) -> DeltaTable:
+        if not self.exists():
+            DeltaTable.create(
+                str(self.root),
+                schema=arrow_schema(self.table),
+                mode="ignore",
+                partition_by=list(self.table.partition_by),
+                name=self.table.name,
+                description=self.table.description,
+            )
+        return DeltaTable(self.root)
+
+    def _commit(
+        self,
+        delta: DeltaTable,
+        added: list[LakeFile],
+        removed: list[LakeFile],
+        note: Mapping[str, str],
+    ) -> None:
+        now = int(time.time() * 1000)
+        actions: list[AddAction | RemoveAction] = [self._add(f, now) for f in added]
+        actions += [
+            RemoveAction(
+                self._relative(f),
+                data_change=True,
+                deletion_timestamp=now,
+                partition_values=self._values(f),
+            )
+            for f in removed
+        ]
+        delta.create_write_transaction(
+            actions,
+            mode="append",
+            schema=arrow_schema(self.table),
+            partition_by=list(self.table.partition_by),
+            commit_properties=CommitProperties(custom_metadata=dict(note)),
+        )
+
+    def _add(self, file: LakeFile, now: int) -> AddAction:
+        path = self.path(file)
+        rows = pq.read_metadata(path).num_rows
+        return AddAction(
+            path=self._relative(file),
+            size=path.stat().st_size,
+            partition_values=self._values(file),
+            modification_time=now,
+            data_change=True,
+            stats=json.dumps({"numRecords": rows}),
+        )
+
+    def _relative(self, file: LakeFile) -> str:
+        return self.path(file).relative_to(self.root).as_posix()
+
+    def _values(self, file: LakeFile) -> dict[str, str | None]:
+        return dict(zip(self.table.partition_by, file.partition, strict=True))
+
+
+def _within(partition: Partition, scopes: set[Partition]) -> bool:
+    return any(partition[:n] in scopes for n in range(len(partition) + 1))
+
+
+def _before_first_version(delta: DeltaTable, moment: datetime) -> bool:
+    first = min(entry["timestamp"] for entry in delta.history())
+    return moment.timestamp() * 1000 < first

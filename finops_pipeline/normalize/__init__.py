@@ -1,0 +1,1 @@
+"""Normalize: reports to FOCUS 1.2, one row a charge."""

@@ -1,0 +1,114 @@
+"""One charge day of one source: which of its staged rows stand, and which are superseded.
+
+A charge is known by its tenancy and reference number; of several rows of one charge the one that
+was delivered latest stands (by delivery time, then report name, then row). With the policy
+`replace` a correction stands instead of the row it refers back to. What a report's rows mean is
+elsewhere (the mapping); here rows are only chosen.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import ibis
+import ibis.expr.types as ir
+
+from finops_pipeline.contracts.forms import ibis_schema
+from finops_pipeline.contracts.tables import tables
+from finops_pipeline.engine.duckdb import DuckDBEngine
+
+_KEY = ("tenancy", "reference_number")
+
+
+@cache
+def superseded_sql(corrections: str) -> str:
+    """The rows of the table `candidates` that do not stand, as `superseded_rows`, in order."""
+    rows = _candidates()
+    columns = tables()["superseded_rows"].names
+    repeated = _repeated(rows)
+    lost = repeated.select(columns)
+    if corrections == "replace":
+        standing = rows.anti_join(repeated, ["report_id", "report_row"])
+        lost = lost.union(_corrected(standing).select(columns))
+    return DuckDBEngine.compile(lost.order_by("report_id", "report_row"))
+
+
+def _candidates() -> ir.Table:
+    staged = ibis.table(ibis_schema(tables()["focus_costs"]), name="candidates")
+    return staged.select(
+        source=staged.x_Source,
+        charge_day=staged.x_ChargeDay,
+        tenancy=staged.SubAccountId.fill_null(""),
+        reference_number=staged.x_ReferenceNumber,
+        back_reference=staged.x_BackReferenceNumber,
+        is_correction=staged.x_IsCorrection,
+        delivered_at=staged.x_DeliveredAt,
+        report=staged.x_Report,
+        report_id=staged.x_ReportId,
+        report_row=staged.x_ReportRow,
+        currency=staged.BillingCurrency,
+        cost=staged.BilledCost,
+    )
+
+
+def _repeated(rows: ir.Table) -> ir.Table:
+    """Rows of a charge that a later row of the same charge replaces."""
+    several = rows.group_by(*_KEY).having(rows.count() > 1).aggregate()
+    of_several = rows.semi_join(several, _KEY)
+    latest_first = ibis.window(
+        group_by=_KEY,
+        order_by=[ibis.desc("delivered_at"), ibis.desc("report"), ibis.desc("report_row")],
+    )
+    ranked = of_several.mutate(
+        place=ibis.row_number().over(latest_first),
+        by_report_id=of_several.report_id.first().over(latest_first),
+        by_report_row=of_several.report_row.first().over(latest_first),
+        by_cost=of_several.cost.first().over(latest_first),
+    )
+    return ranked.filter(ranked.place > 0).mutate(
+        reason=(ranked.cost == ranked.by_cost).ifelse("repeated", "restated")
+    )
+
+
+def _corrected(rows: ir.Table) -> ir.Table:
+    """Rows in whose place a correction stands.
+
+    A correction is itself corrected only by a later one, so that corrections that refer to each
+    other in a circle never vanish together. Of several corrections of one row those of the latest
+    report stand: a correction may take more than one line.
+    """
+    corrections = rows.filter(rows.is_correction & rows.back_reference.notnull())
+    by = corrections.rename("by_{name}")
+    referred = rows.join(
+        by, [rows.tenancy == by.by_tenancy, rows.reference_number == by.by_back_reference]
+    )
+    itself = (referred.report_id == referred.by_report_id) & (
+        referred.report_row == referred.by_report_row
+    )
+    referred = referred.filter(~itself & (~referred.is_correction | _later(referred)))
+    siblings = corrections.join(
+        by,
+        [corrections.tenancy == by.by_tenancy, corrections.back_reference == by.by_back_reference],
+    )
+    siblings = siblings.filter((siblings.report_id != siblings.by_report_id) & _later(siblings))
+    latest = ibis.window(
+        group_by=["report_id", "report_row"],
+        order_by=[ibis.desc("by_delivered_at"), ibis.desc("by_report"), ibis.desc("by_report_row")],
+    )
+    found = referred.union(siblings)
+    ranked = found.mutate(place=ibis.row_number().over(latest))
+    return ranked.filter(ranked.place == 0).mutate(reason=ibis.literal("corrected"))
+
+
+def _later(pair: ir.Table) -> ir.BooleanValue:
+    """Whether the `by_` row was delivered after the other: by time, then name, then row."""
+    same_time = pair.by_delivered_at == pair.delivered_at
+    same_report = pair.by_report == pair.report
+    found: ir.BooleanValue = (pair.by_delivered_at > pair.delivered_at) | (
+        same_time
+        & (
+            (pair.by_report > pair.report)
+            | (same_report & (pair.by_report_row > pair.report_row))
+        )
+    )
+    return found

@@ -1,0 +1,105 @@
+"""Expressions that the mapping of more than one report format needs.
+
+Pure functions of Ibis values; what each format maps to what is in its own module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import ibis
+import ibis.expr.types as ir
+
+from finops_pipeline.contracts.forms import MONEY, RATE
+from finops_pipeline.engine.duckdb import json_text, small_product
+
+LARGEST_COST = 10**12  # of one charge in any currency; beyond it the exact products would overflow
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What a row must satisfy: the column, its text, what is expected, and the test."""
+
+    column: str
+    text: ir.StringValue
+    expected: str
+    holds: ir.BooleanValue
+
+
+def required_text(column: str, text: ir.StringValue) -> Rule:
+    """The column must not be empty."""
+    return Rule(column, text, "expected a value; it is empty", text.notnull())
+
+
+def number(
+    column: str, text: ir.StringValue, value: ir.DecimalValue, required: bool = False
+) -> Rule:
+    """The text must be a number that the lake can hold, or empty unless it is required."""
+    fits = value.between(-LARGEST_COST, LARGEST_COST).fill_null(False)
+    return Rule(
+        column,
+        text,
+        "expected a plain number up to 10^12, such as 12.5, -3 or 3.5E-4, without thousands "
+        "separators, currency signs or words",
+        fits if required else text.isnull() | fits,
+    )
+
+
+def json_object(pairs: Sequence[tuple[str, ir.StringValue]]) -> ir.StringValue:
+    """A JSON object of the pairs whose value is not null, in order; '{}' when there is none."""
+    if not pairs:
+        return ibis.literal("{}")
+    members = [
+        ("," + json_text(ibis.literal(key)) + ":" + json_text(value)).fill_null("")
+        for key, value in pairs
+    ]
+    joined = members[0]
+    for member in members[1:]:
+        joined = joined + member
+    return "{" + joined.substr(1) + "}"
+
+
+def lookup_key(text: ir.StringValue) -> ir.StringValue:
+    """A name as the catalogues are keyed: upper case, with blanks for `_` and `-`."""
+    return text.strip().upper().translate("_-", "  ")
+
+
+def month_start(time: ir.TimestampValue) -> ir.TimestampValue:
+    """The first instant of the UTC month."""
+    return time.truncate("M").cast("timestamp('UTC', 6)")
+
+
+def next_month(time: ir.TimestampValue) -> ir.TimestampValue:
+    """The first instant of the next UTC month."""
+    return (month_start(time) + ibis.interval(months=1)).cast("timestamp('UTC', 6)")
+
+
+def convert(
+    amount: ir.DecimalValue, rate: ir.DecimalValue, same: ir.BooleanValue
+) -> ir.DecimalValue:
+    """The amount in the reporting currency: exact product, rounded once, half up at 12 digits.
+
+    `same` says that both currencies are one: then nothing is rounded. The product of 18 and 12
+    digits after the point does not fit 38 digits, so amount and product are both taken apart,
+    toward zero, so that a tie keeps the side it is on.
+    """
+    size = amount.abs()
+    high = _down(size, 6)
+    low = size - high
+    narrow_rate = rate.cast(RATE)
+    first = high.cast("decimal(18, 6)") * narrow_rate  # decimal(38, 18)
+    first_kept = _down(first, 12)
+    rest = (first - first_kept).cast("decimal(38, 30)") + small_product(low, rate)
+    total = first_kept.cast(MONEY) + rest.cast("decimal(38, 12)").cast(MONEY)
+    signed = (amount < 0).ifelse(-total, total)
+    return same.ifelse(amount, signed).cast(MONEY)
+
+
+def _down(value: ir.DecimalValue, digits: int) -> ir.DecimalValue:
+    """A value that is not negative, cut (not rounded) after `digits` digits."""
+    rounded = value.cast(f"decimal(38, {digits})")
+    unit = ibis.literal("0." + "0" * (digits - 1) + "1").cast(f"decimal(38, {digits})")
+    return (rounded.cast(MONEY) > value.cast(MONEY)).ifelse(rounded - unit, rounded).cast(MONEY)
+
+

@@ -1,0 +1,273 @@
+"""One report to FOCUS: the pass that reads a report's text and gives typed, checked charges.
+
+The format's own module says which column becomes which; here stands what all formats share:
+catalogue look-ups, tags, exchange, the partition, and the split into charges and rejected rows.
+Deduplication across reports is elsewhere (`deduplicate.py`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache, reduce
+from types import ModuleType
+from typing import Any
+
+import ibis
+import ibis.expr.types as ir
+
+from finops_pipeline.contracts.forms import MONEY, RATE, ibis_schema
+from finops_pipeline.contracts.raw import Header, raw_format
+from finops_pipeline.contracts.tables import tables
+from finops_pipeline.engine.duckdb import DuckDBEngine, parse_number
+from finops_pipeline.normalize import oci_cost_csv, oci_focus
+from finops_pipeline.normalize.expressions import (
+    Rule,
+    convert,
+    json_object,
+    lookup_key,
+    month_start,
+    next_month,
+    number,
+)
+
+# A new format is a module with `keys`, `rules` and `columns`, and a line here.
+FORMATS: dict[str, ModuleType] = {"oci_cost_csv": oci_cost_csv, "oci_focus": oci_focus}
+
+# The same on every row of a report.
+CONSTANTS = ("report_name", "report_id", "delivered_at", "delivery_day", "first_day", "last_day")
+
+_SHOWN = 200  # characters of a rejected value that are kept
+
+
+@dataclass(frozen=True)
+class Mapping:
+    """Compiled text for all reports with the same header.
+
+    `steps` are to be bound in order before another text is run. `rejected_all` gives every row as
+    a rejected one: for rows that are rejected before any rule is asked.
+    """
+
+    steps: tuple[tuple[str, str], ...]
+    charges: str
+    rejected: str
+    rejected_all: str
+
+
+def bound_columns(header: Header, format_name: str) -> dict[str, int | None]:
+    """How a report's columns are bound: known ones by name, tags and others by number."""
+    bound: dict[str, int | None] = {c: header.position(c) for c in raw_format(format_name).columns}
+    bound |= {f"tag {i}": position for i, (_, position) in enumerate(header.tags)}
+    bound |= {f"other {i}": position for i, (_, position) in enumerate(header.other)}
+    return bound
+
+
+def mapping(
+    format_name: str, header: Header, source: str, reporting_currency: str, foreign: bool
+) -> Mapping:
+    """The compiled mapping of reports with this header.
+
+    `foreign` says whether the report may hold another currency than the reporting one; where it
+    does not, no exchange is compiled in.
+    """
+    tags = tuple(key for key, _ in header.tags)
+    others = tuple(name for name, _ in header.other)
+    return _compiled(format_name, tags, others, source, reporting_currency, foreign)
+
+
+@cache
+def _compiled(
+    format_name: str,
+    tags: tuple[str, ...],
+    others: tuple[str, ...],
+    source: str,
+    reporting_currency: str,
+    foreign: bool,
+) -> Mapping:
+    typed = _typed(format_name, tags, others)
+    found = _with_catalogues(ibis.table(typed.schema(), name="typed"), format_name)
+    row = ibis.table(found.schema(), name="found")
+    charge = _charge(row, format_name, source, reporting_currency, foreign)
+    rules = [*_common_rules(row, format_name), *FORMATS[format_name].rules(row)]
+    rejected = _rejected(row, rules, format_name, source)
+    valid = reduce(lambda a, b: a & b, (rule.holds for rule in rules))
+    compile_ = DuckDBEngine.compile
+    return Mapping(
+        steps=(("typed", compile_(typed)), ("found", compile_(found))),
+        charges=compile_(row.filter(valid).select(**charge)),
+        rejected=compile_(row.filter(~valid).select(**rejected)),
+        rejected_all=compile_(row.select(**rejected)),
+    )
+
+
+def _typed(format_name: str, tags: tuple[str, ...], others: tuple[str, ...]) -> ir.Table:
+    """The report's text with its numbers, times and keys beside it."""
+    form = FORMATS[format_name]
+    text = dict.fromkeys(
+        [
+            *raw_format(format_name).columns,
+            *(f"tag {i}" for i in range(len(tags))),
+            *(f"other {i}" for i in range(len(others))),
+            *CONSTANTS,
+        ],
+        "string",
+    )
+    report = ibis.table({**text, "report_row": "int64"}, name="report")
+    return report.select(
+        *raw_format(format_name).columns,
+        "report_row",
+        "report_name",
+        "report_id",
+        tag_columns=json_object([(key, report[f"tag {i}"]) for i, key in enumerate(tags)]),
+        other_columns=json_object([(n, report[f"other {i}"]) for i, n in enumerate(others)]),
+        delivered_at=report.delivered_at.cast("timestamp('UTC', 6)"),
+        **{day: report[day].cast("date") for day in ("delivery_day", "first_day", "last_day")},
+        **{f"number {column}": parse_number(report[column]) for column in form.NUMBERS},
+        **form.keys(report),
+    )
+
+
+def _with_catalogues(row: ir.Table, format_name: str) -> ir.Table:
+    """The typed rows with their charge day and what the catalogues know of them."""
+    day = row.start.date()
+    possible = day.between(row.first_day, row.last_day).fill_null(False)
+    row = row.mutate(
+        **FORMATS[format_name].kind(row),
+        possible_day=possible,
+        charge_day=possible.ifelse(day, row.delivery_day),
+        service_key=lookup_key(row.key_service),
+        region_key=row.key_region.strip().lower(),
+        unit_key=row.key_unit.strip().lower(),
+    )
+    services = _catalogue("service", key=str, category=str, subcategory=str)
+    regions = _catalogue("region", key=str, id=str, name=str)
+    units = _catalogue("unit", key=str, focus=str)
+    currencies = _catalogue("currency", code=str)
+    compartments = _catalogue("compartment", id=str, path=str)
+    rates = _catalogue("rate", currency=str, charge_day="date", rate=RATE, day="date", source=str)
+    return (
+        row.left_join(services, row.service_key == services.service_key_found)
+        .left_join(regions, row.region_key == regions.region_key_found)
+        .left_join(units, row.unit_key == units.unit_key_found)
+        .left_join(currencies, row.key_currency == currencies.currency_code_found)
+        .left_join(compartments, row.key_compartment == compartments.compartment_id_found)
+        .left_join(
+            rates,
+            [
+                row.key_currency == rates.rate_currency_found,
+                row.charge_day == rates.rate_charge_day_found,
+            ],
+        )
+        .mutate(unit=lambda t: t.unit_focus_found.coalesce(_plain_unit(t.key_unit)))
+    )
+
+
+def _catalogue(label: str, /, **columns: Any) -> ir.Table:
+    """A bound catalogue; its columns are named apart from the report's."""
+    return ibis.table(columns, name=f"catalogue {label}").rename(
+        f"{label}_{{name}}_found"
+    )
+
+
+def _plain_unit(unit: ir.StringValue) -> ir.StringValue:
+    """A unit that the catalogue does not know, in FOCUS's unit format as far as a rule can."""
+    timed = unit.strip().re_replace(r"(?i)[ -]+(?:per +)?(hour|day|month|year)s?$", r"-\1s")
+    return timed.re_replace(r"(?i)-(h)ours$", "-Hours").re_replace(r"(?i)-(m)onths$", "-Months")
+
+
+def _common_rules(row: ir.Table, format_name: str) -> list[Rule]:
+    raw, form = raw_format(format_name), FORMATS[format_name]
+    return [
+        Rule(
+            raw.start,
+            row[raw.start],
+            "expected a time such as 2026-08-01T10:00Z from `first_day` of finops.yaml to the day "
+            "after the report was archived",
+            row.possible_day,
+        ),
+        Rule(
+            raw.currency,
+            row[raw.currency],
+            "expected a currency code of ISO 4217, such as USD",
+            row.currency_code_found.notnull(),
+        ),
+        *(number(c, row[c], row[f"number {c}"], required=c == raw.cost) for c in form.NUMBERS),
+    ]
+
+
+def _charge(
+    row: ir.Table, format_name: str, source: str, reporting_currency: str, foreign: bool
+) -> dict[str, ir.Value]:
+    """Every column of `focus_costs`, in the order of its description."""
+    table = tables()["focus_costs"]
+    known: dict[str, ir.Value] = {**_shared_columns(row), **FORMATS[format_name].columns(row)}
+    later_month = month_start(row.delivered_at) > month_start(row.start)
+    known["ChargeClass"] = (known["x_IsCorrection"] & later_month).ifelse(
+        "Correction", ibis.null(str)
+    )
+    priced = known["ChargeCategory"].isin(("Usage", "Purchase"))
+    known["PricingCategory"] = priced.ifelse("Standard", ibis.null(str))
+    taxed = known["ChargeCategory"] == "Tax"  # FOCUS: a tax row has no price and no quantity
+    for name in ("PricingQuantity", "PricingUnit", "ContractedUnitPrice", "ListUnitPrice"):
+        known[name] = taxed.ifelse(ibis.null(known[name].type()), known[name])
+    # Billing and pricing currency of OCI are one.
+    known["PricingCurrency"] = row.key_currency
+    known["PricingCurrencyContractedUnitPrice"] = known["ContractedUnitPrice"]
+    known["PricingCurrencyListUnitPrice"] = known["ListUnitPrice"]
+    known["PricingCurrencyEffectiveCost"] = known["EffectiveCost"]
+    same = row.key_currency == reporting_currency
+    for name in ("BilledCost", "EffectiveCost", "ListCost"):
+        known[f"x_Reporting{name}"] = (
+            convert(known[name], row.rate_rate_found, same) if foreign else known[name]
+        )
+    known["x_ReportingCurrency"] = ibis.literal(reporting_currency)
+    known["x_Source"] = ibis.literal(source)
+    schema = ibis_schema(table)
+    return {
+        name: known[name].cast(schema[name]) if name in known else ibis.null(schema[name])
+        for name in table.names
+    }
+
+
+def _shared_columns(row: ir.Table) -> dict[str, ir.Value]:
+    none = ibis.null(str)
+    return {
+        "BillingCurrency": row.key_currency,
+        "BillingPeriodStart": month_start(row.start),
+        "BillingPeriodEnd": next_month(row.start),
+        "ChargePeriodStart": row.start,
+        "ChargePeriodEnd": row.end,
+        "RegionId": row.region_id_found.coalesce(row.region_key),
+        "RegionName": row.region_name_found.coalesce(row.region_key),
+        "ServiceCategory": row.service_category_found.fill_null("Other"),
+        "ServiceSubcategory": row.service_subcategory_found.fill_null("Other (Other)"),
+        "x_CompartmentPath": row.compartment_path_found,
+        "x_OtherColumns": (row.other_columns != "{}").ifelse(row.other_columns, none),
+        "x_Report": row.report_name,
+        "x_ReportId": row.report_id,
+        "x_ReportRow": row.report_row,
+        "x_DeliveredAt": row.delivered_at,
+        "x_ExchangeRate": row.rate_rate_found,
+        "x_ExchangeRateDate": row.rate_day_found,
+        "x_ExchangeRateSource": row.rate_source_found,
+        "x_ChargeDay": row.charge_day,
+    }
+
+
+def _rejected(
+    row: ir.Table, rules: list[Rule], format_name: str, source: str
+) -> dict[str, ir.Value]:
+    """Every column of `rejected_rows`: the first rule that a row breaks speaks for it."""
+    raw = raw_format(format_name)
+    cases = [(~rule.holds, rule) for rule in rules]
+    return {
+        "source": ibis.literal(source),
+        "charge_day": row.charge_day,
+        "report_id": row.report_id,
+        "report": row.report_name,
+        "report_row": row.report_row,
+        "column": ibis.cases(*((broken, rule.column) for broken, rule in cases)),
+        "value": ibis.cases(*((broken, rule.text) for broken, rule in cases)).left(_SHOWN),
+        "reason": ibis.cases(*((broken, rule.expected) for broken, rule in cases)),
+        "currency": row[raw.currency].strip().fill_null(""),
+        "cost": row[f"number {raw.cost}"].cast(MONEY),
+    }

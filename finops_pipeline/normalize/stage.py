@@ -1,0 +1,238 @@
+"""Stage one report: map it to FOCUS once, as Parquet files that the lake may take in.
+
+A staged report is a file for each charge day it touches, lying where the lake will look for it
+but not yet in the lake; its name is the fingerprint of all that made it. A note beside says which
+files there are, and is written last: without it the report is staged again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping as MappingType
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+
+import pyarrow as pa
+
+from finops_pipeline.contracts.forms import arrow_schema
+from finops_pipeline.contracts.raw import Header, raw_format, read_header
+from finops_pipeline.contracts.tables import tables
+from finops_pipeline.engine.duckdb import DuckDBEngine, publish
+from finops_pipeline.ingest.ledger import LedgerEntry
+from finops_pipeline.ingest.reading import Report, bad_fields, open_report, with_rows
+from finops_pipeline.lake.delta import LakeFile, LakeTable
+from finops_pipeline.lake.home import Home
+from finops_pipeline.normalize.catalogue import bind_catalogues, catalogue_hash, paths_of
+from finops_pipeline.normalize.mapping import Mapping, bound_columns, mapping
+from finops_pipeline.normalize.rates import Rates
+
+
+class LostRowsError(Exception):
+    """Fewer or more rows came out of a report than the ledger counted in it."""
+
+
+@dataclass(frozen=True)
+class Staged:
+    """A staged report: its charge files and rejected files by charge day."""
+
+    entry: LedgerEntry
+    fingerprint: str
+    charges: MappingType[str, int]
+    rejected: MappingType[str, int]
+
+    def charge_file(self, source: str, day: str) -> LakeFile | None:
+        """The file with the report's charges of a day, if it has any."""
+        return LakeFile((source, day), self.fingerprint) if day in self.charges else None
+
+    def rejected_file(self, source: str, day: str) -> LakeFile | None:
+        """The file with the report's rejected rows of a day, if it has any."""
+        return LakeFile((source, day), self.fingerprint) if day in self.rejected else None
+
+
+class Stager:
+    """Stages the reports of one source."""
+
+    def __init__(
+        self,
+        home: Home,
+        source: str,
+        engine: DuckDBEngine,
+        rates: Rates,
+        compartments: MappingType[str, str],
+        first_day: date,
+    ) -> None:
+        self.home = home
+        self.source = source
+        self.engine = engine
+        self.rates = rates
+        self.compartments = compartments
+        self.first_day = first_day
+        self._bound_mapping: Mapping | None = None
+        self._catalogues_bound = False
+
+    def fingerprint(self, entry: LedgerEntry) -> str:
+        """A hash of all that the staged report is made from: content, rules, facts and rates."""
+        compiled = self._mapping(entry)
+        made_from = (
+            [sql for _, sql in compiled.steps],
+            compiled.charges,
+            compiled.rejected,
+            catalogue_hash(),
+            entry.report_id,
+            sorted(self._constants(entry).items()),
+            self._rates(entry).to_pylist(),
+            paths_of(entry.scopes, self.compartments),
+        )
+        return hashlib.sha256(repr(made_from).encode()).hexdigest()[:32]
+
+    def stage(self, entry: LedgerEntry) -> Staged:
+        """The report as charge files; made only when it is not there yet.
+
+        Raises LostRowsError when charges and rejected rows are not all rows of the report.
+        """
+        fingerprint = self.fingerprint(entry)
+        return self._noted(entry, fingerprint) or self._make(entry, fingerprint)
+
+    def _noted(self, entry: LedgerEntry, fingerprint: str) -> Staged | None:
+        note = self._note(fingerprint)
+        if not note.exists():
+            return None
+        found = json.loads(note.read_text(encoding="utf-8"))
+        staged = Staged(entry, fingerprint, found["charges"], found["rejected"])
+        tables_and_days = [
+            (self.home.table("focus_costs"), staged.charges),
+            (self.home.table("rejected_rows"), staged.rejected),
+        ]
+        complete = all(
+            table.path(LakeFile((self.source, day), fingerprint)).exists()
+            for table, days in tables_and_days
+            for day in days
+        )
+        return staged if complete else None
+
+    def _make(self, entry: LedgerEntry, fingerprint: str) -> Staged:
+        if not self._catalogues_bound:
+            bind_catalogues(self.engine, self.compartments)
+            self._catalogues_bound = True
+        self.engine.bind_arrow("catalogue rate", self._rates(entry))
+        report = open_report(self.home.archive.path(entry.archive_path), raw_format(entry.format))
+        compiled = self._mapping(entry)
+        columns = bound_columns(report.header, entry.format)
+
+        def make() -> tuple[dict[str, int], dict[str, int]]:
+            self._bind(compiled)
+            charges = self._split("focus_costs", compiled.charges, fingerprint, "x_ChargeDay")
+            if sum(charges.values()) == entry.rows:
+                return charges, {}
+            return charges, self._rejected(report, entry, compiled, fingerprint)
+
+        charges, rejected = with_rows(
+            self.engine, "report", report, columns, self.home.spool, make, self._constants(entry)
+        )
+        self._check_rows(entry, charges, rejected)
+        self._write_note(fingerprint, charges, rejected)
+        return Staged(entry, fingerprint, charges, rejected)
+
+    def _bind(self, compiled: Mapping) -> None:
+        if compiled is not self._bound_mapping:
+            for name, sql in compiled.steps:
+                self.engine.bind_sql(name, sql)
+            self._bound_mapping = compiled
+
+    def _rejected(
+        self, report: Report, entry: LedgerEntry, compiled: Mapping, fingerprint: str
+    ) -> dict[str, int]:
+        self.engine.bind_arrow("bad rows", self._bad_rows(report, entry))
+        sql = f'{compiled.rejected} UNION ALL SELECT * FROM "bad rows"'
+        return self._split("rejected_rows", sql, fingerprint, "charge_day")
+
+    def _bad_rows(self, report: Report, entry: LedgerEntry) -> pa.Table:
+        """The rows that were no CSV, as rejected rows; what can be told of them is told.
+
+        Their text goes through the same expressions as every other row, so that day, currency
+        and cost are those that the ledger counted.
+        """
+        schema = arrow_schema(tables()["rejected_rows"])
+        if not report.bad_rows:
+            return schema.empty_table()
+        columns = bound_columns(report.header, entry.format)
+        text = bad_fields(report.bad_rows, columns)
+        rows = len(report.bad_rows)
+        text |= {name: [str(value)] * rows for name, value in self._constants(entry).items()}
+        bound = pa.table({name: pa.array(values, pa.string()) for name, values in text.items()})
+        self.engine.bind_arrow(
+            "report", bound.append_column("report_row", pa.array([b.row for b in report.bad_rows]))
+        )
+        compiled = self._mapping(entry)
+        # The rule that speaks for such a row is that it is no row.
+        sql = f"SELECT * FROM ({compiled.rejected_all}) ORDER BY report_row"
+        found = self.engine.rows(sql).to_pylist()
+        for row, bad in zip(found, report.bad_rows, strict=True):
+            row |= {"column": bad.column, "value": bad.value, "reason": bad.reason}
+        return pa.Table.from_pylist(found, schema=schema)
+
+    def _split(self, name: str, sql: str, fingerprint: str, by: str) -> dict[str, int]:
+        """Write a result as one file for each day, each at its place; returns the rows by day."""
+        folder = self.home.spool / f"{fingerprint}-{name}"
+        shutil.rmtree(folder, ignore_errors=True)
+        try:
+            written = self.engine.write_split(sql, by, folder)
+            table = self.home.table(name)
+            for day, (path, _) in written.items():
+                self._place(path, table, LakeFile((self.source, day), fingerprint))
+            return {day: rows for day, (_, rows) in sorted(written.items())}
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    @staticmethod
+    def _place(path: Path, table: LakeTable, file: LakeFile) -> None:
+        target = table.path(file)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        publish(path, target)
+
+    def _check_rows(
+        self, entry: LedgerEntry, charges: dict[str, int], rejected: dict[str, int]
+    ) -> None:
+        found = sum(charges.values()) + sum(rejected.values())
+        if found != entry.rows:
+            raise LostRowsError(
+                f"{self.source}: report {entry.name}: the ledger counted {entry.rows} rows, the "
+                f"mapping gave {found}. The archived file {entry.archive_path} may be damaged: "
+                "compare its SHA-256 with the ledger's, restore it, and run again."
+            )
+
+    def _note(self, fingerprint: str) -> Path:
+        return self.home.staged / self.source / f"{fingerprint}.json"
+
+    def _write_note(
+        self, fingerprint: str, charges: dict[str, int], rejected: dict[str, int]
+    ) -> None:
+        note = self._note(fingerprint)
+        note.parent.mkdir(parents=True, exist_ok=True)
+        partial = note.with_suffix(".part")
+        partial.write_text(
+            json.dumps({"charges": charges, "rejected": rejected}), encoding="utf-8"
+        )
+        publish(partial, note)
+
+    def _mapping(self, entry: LedgerEntry) -> Mapping:
+        header: Header = read_header(raw_format(entry.format), entry.columns)
+        currencies = {t.currency for t in entry.totals}
+        reporting = self.rates.reporting_currency
+        return mapping(entry.format, header, self.source, reporting, currencies != {reporting})
+
+    def _rates(self, entry: LedgerEntry) -> pa.Table:
+        return self.rates.table((t.currency, t.charge_day) for t in entry.totals)
+
+    def _constants(self, entry: LedgerEntry) -> dict[str, object]:
+        return {
+            "report_name": entry.name,
+            "report_id": entry.report_id,
+            "delivered_at": entry.delivered_at.isoformat(),
+            "delivery_day": entry.delivery_day.isoformat(),
+            "first_day": self.first_day.isoformat(),
+            "last_day": (entry.archived_at.date() + timedelta(days=1)).isoformat(),
+        }
