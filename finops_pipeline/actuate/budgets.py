@@ -1,8 +1,8 @@
 """Monthly budgets: how much of one is spent on a charge day, and which thresholds it has reached.
 
 Plain functions of the spend they are given. Where spend comes from (the cost lake, filtered by the
-budget's `filters` and summed over its `metric`) and where a status is kept is the caller's; how a
-status looks as a table is in `schema.py`, how a crossing becomes an event in `events.py`.
+budget's `filters` and summed over its `metric`) and where a status is kept is in `run.py`; how a
+crossing becomes an event in `events.py`.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class BudgetStatus:
 
     budget: str
     month: date
-    as_of_day: date
+    charge_day: date
     amount: Decimal
     spent: Decimal
     percent: Decimal
@@ -86,7 +86,7 @@ def status(
     return BudgetStatus(
         budget=budget.name,
         month=charge_day.replace(day=1),
-        as_of_day=charge_day,
+        charge_day=charge_day,
         amount=budget.amount,
         spent=spent,
         percent=_percent(spent, budget.amount),

@@ -162,6 +162,12 @@ def tables() -> dict[str, Table]:
             ("x_Source", "ProviderName", "x_ChargeDay", "x_BusinessUnit"),
         ),
         Table(
+            "daily_totals",
+            "Roll-up: cost per day, owner, service and account; what dashboards ask every day.",
+            _columns(own("daily_totals")),
+            ("charge_day",),
+        ),
+        Table(
             "budget_status",
             "For each budget and charge day: what its month has cost so far.",
             _columns(own("budget_status")),

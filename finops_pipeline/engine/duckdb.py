@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import duckdb
 import ibis
@@ -20,7 +21,7 @@ import ibis.expr.types as ir
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from finops_pipeline.contracts.forms import MONEY, RATE, ibis_schema
+from finops_pipeline.contracts.forms import MONEY, RATE, SHARE, ibis_schema
 from finops_pipeline.contracts.tables import Table
 
 LONGEST_LINE = 2 * 1024 * 1024  # bytes; a longer line is rejected, see ingest/salvage.py
@@ -83,6 +84,29 @@ def small_product(part: ir.DecimalValue, factor: ir.DecimalValue) -> ir.DecimalV
     return product
 
 
+@ibis.udf.scalar.builtin(
+    name="multiply", signature=(("decimal(24, 6)", "decimal(13, 12)"), "decimal(37, 18)")
+)
+def _multiply_share(a: Any, b: Any) -> Any: ...
+
+
+def share_product(part: ir.DecimalValue, share: ir.DecimalValue) -> ir.DecimalValue:
+    """The exact product of an amount of 6 digits after the point and a share of 12."""
+    product: ir.DecimalValue = _multiply_share(part.cast("decimal(24, 6)"), share.cast(SHARE))
+    return product
+
+
+@ibis.udf.scalar.builtin(name="md5", signature=((str,), str))
+def _md5(text: str) -> Any: ...
+
+
+def text_hash(values: Sequence[ir.Value]) -> ir.StringValue:
+    """A hash of values in order, 32 hexadecimal digits; null differs from empty text."""
+    parts = [v.cast(str).fill_null("\x00") for v in values]
+    joined: ir.StringValue = _md5(ibis.literal("\x1f").join(parts))  # type: ignore[arg-type]
+    return joined
+
+
 def parse_time(text: ir.StringValue) -> ir.TimestampValue:
     """The instant that a text names, in UTC; null when it names none.
 
@@ -97,6 +121,11 @@ def parse_number(text: ir.StringValue) -> ir.DecimalValue:
     """The number that a text is, at 18 digits after the point, half up; null when it is none."""
     plain = text.contains("_").ifelse(ibis.null(str), text)  # DuckDB reads 1_000 as a thousand
     return plain.try_cast(MONEY)
+
+
+def countable(value: ir.DecimalValue) -> ir.DecimalValue:
+    """The number where it may be summed; null where a few such would overflow every sum."""
+    return value.between(-(10**14), 10**14).ifelse(value, ibis.null(MONEY))
 
 
 class DuckDBEngine:
@@ -139,6 +168,18 @@ class DuckDBEngine:
         """Let `name` be this small table."""
         self.connection.register(f"arrow {name}", rows)
         self._view(name, f"SELECT * FROM {_name(f'arrow {name}')}")
+
+    @contextmanager
+    def instead(self, name: str, rows: pa.Table) -> Iterator[None]:
+        """Let `name` be this small table for a while, then again what it was."""
+        kept = f"kept {name}"
+        self.connection.execute(f"ALTER VIEW {_name(name)} RENAME TO {_name(kept)}")
+        try:
+            self.bind_arrow(name, rows)
+            yield
+        finally:
+            self.connection.execute(f"DROP VIEW IF EXISTS {_name(name)}")
+            self.connection.execute(f"ALTER VIEW {_name(kept)} RENAME TO {_name(name)}")
 
     def bind_sql(self, name: str, sql: str) -> None:
         """Let `name` be the result of compiled text: a step that later text builds on.
@@ -188,6 +229,11 @@ class DuckDBEngine:
 
     # Running expressions
 
+    def make(self, name: str, sql: str) -> None:
+        """Run compiled text once and keep its result as `name`, for what reads it several times."""
+        self.connection.execute(f"DROP TABLE IF EXISTS {_name(name)}")
+        self._run(f"CREATE TEMP TABLE {_name(name)} AS {sql}")
+
     @staticmethod
     def compile(expression: ir.Expr) -> str:
         """The engine's text of an expression; compile once, run for many bindings."""
@@ -212,23 +258,28 @@ class DuckDBEngine:
             partial.unlink(missing_ok=True)
         return int(copied[0]) if copied else 0
 
-    def write_split(self, sql: str, by: str, folder: Path) -> dict[str, tuple[Path, int]]:
-        """Write a result as one Parquet file for each value of `by` into an empty folder.
+    def write_split(
+        self, sql: str, by: Sequence[str], folder: Path
+    ) -> dict[tuple[str, ...], tuple[Path, int]]:
+        """Write a result as one Parquet file for each distinct value of `by`, below `folder`.
 
-        Returns each value's file and rows.
+        Returns each value's file and rows. The folder must not be there yet.
         """
         folder.mkdir(parents=True)
         self.connection.execute("SET threads = 1")  # each thread would write a file of its own
         try:
             self._run(
                 f"COPY ({sql}) TO {_text(folder)} (FORMAT parquet, COMPRESSION zstd, "
-                f"PARTITION_BY ({_name(by)}), WRITE_PARTITION_COLUMNS true, "
+                f"PARTITION_BY ({', '.join(map(_name, by))}), WRITE_PARTITION_COLUMNS true, "
                 "FILENAME_PATTERN 'part_{i}')"
             )
         finally:
             self.connection.execute("RESET threads")
         return {
-            path.parent.name.partition("=")[2]: (path, pq.read_metadata(path).num_rows)
+            tuple(unquote(p.partition("=")[2]) for p in path.relative_to(folder).parts[:-1]): (
+                path,
+                pq.read_metadata(path).num_rows,
+            )
             for path in sorted(folder.rglob("*.parquet"))
         }
 

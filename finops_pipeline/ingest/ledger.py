@@ -81,39 +81,54 @@ class Ledger:
 
     @cached_property
     def _versions(self) -> dict[str, LedgerEntry]:
-        newest = sorted(self._entries.values(), key=lambda e: (e.delivered_at, e.archived_at))
-        return {e.name: e for e in newest}
+        return {e.name: e for e in self._as_archived()}
+
+    def _as_archived(self) -> list[LedgerEntry]:
+        """Every report, that which was archived last at the end.
+
+        Not by delivery: a place may go back to a content that it had before.
+        """
+        return sorted(self._entries.values(), key=lambda e: (e.archived_at, *e.order))
 
     def live(self) -> list[LedgerEntry]:
         """The newest version of each report that can be read, earliest first.
 
-        An object that the provider rewrote under the same name takes the place of what it was.
+        An object that the provider rewrote under the same name takes the place of what it was,
+        unless it cannot be read: then the last good one stays.
         """
-        return sorted(
-            (e for e in self._versions.values() if e.status == "read"), key=lambda e: e.order
-        )
+        readable = {e.name: e for e in self._as_archived() if e.status == "read"}
+        return sorted(readable.values(), key=lambda e: e.order)
+
+    def newest(self) -> list[LedgerEntry]:
+        """The newest version of each report, readable or not, in order of their names."""
+        return [self._versions[name] for name in sorted(self._versions)]
 
     def replaced(self) -> list[LedgerEntry]:
         """Readable reports in whose place a newer version stands."""
         live = {e.report_id for e in self.live()}
         return [e for e in self.entries if e.status == "read" and e.report_id not in live]
 
+    def delivered_on(self, day: date) -> list[LedgerEntry]:
+        """The reports that were delivered on a day, earliest first."""
+        return [e for e in self.entries if e.delivery_day == day]
+
     def knows(self, name: str, etag: str) -> bool:
         """Whether the object was archived under this change token."""
-        newest = self._versions.get(name)
+        newest = self.newest(name)
         return newest is not None and newest.etag == etag
+
+    def newest(self, name: str) -> LedgerEntry | None:
+        """What was archived last under that name, whether it can be read or not."""
+        return self._versions.get(name)
 
     def get(self, report_id: str) -> LedgerEntry | None:
         """The report of that identity."""
         return self._entries.get(report_id)
 
     def record(self, entries: Iterable[LedgerEntry]) -> None:
-        """Make reports known, all in one commit; a known report only gets its new etag."""
+        """Make reports known, all in one commit; a known report takes the place of itself."""
         changed: set[date] = set()
         for entry in entries:
-            known = self._entries.get(entry.report_id)
-            if known is not None:
-                entry = dataclasses.replace(known, etag=entry.etag, archived_at=entry.archived_at)
             self._entries[entry.report_id] = entry
             changed.add(entry.delivery_day)
         if not changed:

@@ -28,33 +28,37 @@ class UnreadableReport(Exception):
 
 @dataclass
 class Report:
-    """An archived report, opened. `bad_rows` fills when the engine refuses the report."""
+    """An archived report, opened. `bad_rows` fills when the engine refuses the report.
+
+    `plain` says whether the header is the first line and no more, as the engine expects it.
+    """
 
     path: Path
     raw: RawFormat
     header: Header
     names: tuple[str, ...]
+    plain: bool
     bad_rows: list[BadRow] = field(default_factory=list)
 
 
 def open_report(path: Path, raw: RawFormat) -> Report:
     """Read the header of an archived report. Raises UnreadableReport."""
-    names = _names(path)
+    names, plain = _names(path)
     try:
-        return Report(path, raw, read_header(raw, names), tuple(names))
+        return Report(path, raw, read_header(raw, names), tuple(names), plain)
     except HeaderProblem as problem:
         raise UnreadableReport(str(problem)) from None
 
 
-def _names(path: Path) -> list[str]:
+def _names(path: Path) -> tuple[list[str], bool]:
     if path.stat().st_size == 0:
         raise UnreadableReport(
             "the file is empty; deliver it again, or remove it if there was nothing to report"
         )
     try:
-        names = read_names(path)
+        names, plain = read_names(path)
     except CutOffError as error:
-        raise _cut_off(error) from None
+        raise _cut_off(error, path) from None
     if not names:
         raise UnreadableReport("there is no header; expected a CSV file with column names")
     if names[0].lstrip().startswith("<"):
@@ -62,7 +66,7 @@ def _names(path: Path) -> list[str]:
             f"it begins with {names[0].lstrip()[:40]!r}: a web page or XML saved under a "
             "report's name, perhaps a login or error page; download the report again"
         )
-    return names
+    return names, plain
 
 
 def with_rows(
@@ -81,9 +85,10 @@ def with_rows(
     """
     engine.bind_report(name, report.path, report.header.width, columns, False, constants)
     try:
-        return use()
+        if report.plain:
+            return use()
     except ReportCutOffError as error:
-        raise _cut_off(error) from None
+        raise _cut_off(error, report.path) from None
     except ReportSyntaxError:
         pass
     spool.mkdir(parents=True, exist_ok=True)
@@ -93,7 +98,7 @@ def with_rows(
         engine.bind_report(name, clean, report.header.width, columns, True, constants)
         return use()
     except CutOffError as error:
-        raise _cut_off(error) from None
+        raise _cut_off(error, report.path) from None
     finally:
         clean.unlink(missing_ok=True)
 
@@ -113,8 +118,9 @@ def bad_fields(
     return {name: [field_of(row, p) for row in rows] for name, p in positions.items()}
 
 
-def _cut_off(error: Exception) -> UnreadableReport:
+def _cut_off(error: Exception, path: Path) -> UnreadableReport:
+    found = str(error).replace(f": {path}", "")
     return UnreadableReport(
-        f"the compressed data is damaged or ends too early ({error}); nothing of it was taken, "
+        f"the compressed data is damaged or ends too early ({found}); nothing of it was taken, "
         "since the missing rows cannot be known: download the report again"
     )

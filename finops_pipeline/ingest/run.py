@@ -7,6 +7,7 @@ old its name or its charges. Where reports come from is `location.py`, what is s
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -101,6 +102,14 @@ class Ingest:
         fetched = fetch(self.location, report, self.spool)
         now = self.clock().replace(microsecond=0)
         identity = report_id(self.source.name, report.name, fetched.sha256)
+        newest = self.ledger.newest(report.name)
+        if newest is not None and newest.report_id == identity:  # touched, not changed
+            fetched.path.unlink()
+            return dataclasses.replace(newest, etag=report.etag)
+        if newest is not None:
+            now = max(now, newest.archived_at + timedelta(seconds=1))
+        if (known := self.ledger.get(identity)) is not None:  # what it was before it was rewritten
+            report = dataclasses.replace(report, delivered_at=known.delivered_at)
         day = report.delivered_at.date()
         place = self.archive.keep(
             fetched.path, self.source.name, day.isoformat(), identity, report.name

@@ -2,7 +2,8 @@
 
 Only a report that the engine refuses comes here. Its records are read one by one; a record that
 is too long, not UTF-8 or of the wrong width is set aside with its reason, all others are written
-to a clean file with their original row numbers. So one broken row costs one row, not a report.
+to a clean file with their original row numbers. So one broken row costs one row, not a report: a
+quote that is never closed does not swallow the rows after it.
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import re
 import zlib
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +22,9 @@ from typing import BinaryIO, cast
 from finops_pipeline.engine.duckdb import LONGEST_LINE, is_gzip
 
 _SHOWN = 200  # characters of a bad value that are kept
+_LINE_END = "\r\n"
+_MARK = b"\xef\xbb\xbf"  # a byte-order mark
+_CLOSING_QUOTE = re.compile(r'[^"]*+(?:""[^"]*+)*+"')
 
 
 class CutOffError(Exception):
@@ -48,9 +54,9 @@ def salvage(path: Path, width: int, clean: Path) -> list[BadRow]:
     with clean.open("w", encoding="utf-8", newline="") as target, _open(path) as source:
         writer = csv.writer(target)
         writer.writerow([f"c{i}" for i in range(width + 1)])
-        for row, record in enumerate(_records(source)):
-            if row == 0:
-                continue
+        lines = _Lines(source)
+        _header(lines)
+        for row, record in enumerate(_records(lines, width), 1):
             parsed = _parse(row, record, width)
             if isinstance(parsed, BadRow):
                 bad.append(parsed)
@@ -59,38 +65,145 @@ def salvage(path: Path, width: int, clean: Path) -> list[BadRow]:
     return bad
 
 
-def read_names(path: Path) -> list[str]:
-    """The report's column names: its first record. Raises CutOffError; empty when it has none."""
+def read_names(path: Path) -> tuple[list[str], bool]:
+    """The report's column names: its first record; empty when it has none. Raises CutOffError.
+
+    Beside them, whether they stand where the engine looks for them: on the first line, alone.
+    """
     with _open(path) as source:
-        first = next(_records(source), b"")
-    text = first.decode("utf-8-sig", errors="replace")
-    return next(csv.reader(io.StringIO(text, newline="")), [])
+        header, plain = _header(_Lines(source))
+    text = header.decode("utf-8", errors="replace")
+    return (_fields(text) or [[]])[0], plain
 
 
 def _open(path: Path) -> BinaryIO:
     return cast(BinaryIO, gzip.open(path)) if is_gzip(path) else path.open("rb")
 
 
-def _records(source: BinaryIO) -> Iterator[bytes]:
-    """The records of a CSV file as bytes; a line break inside quotes does not end one.
+class _Lines:
+    """A report's lines, whichever line ends it has; a line that was read can be put back.
 
-    A record longer than the longest line is given cut at that length.
+    Bytes are given as characters of the same number, so that lines end where they end in text. A
+    line longer than the longest line is cut at that length.
     """
-    record = bytearray()
-    quotes = 0
-    try:
-        while piece := source.readline(LONGEST_LINE + 1):
-            quotes += piece.count(b'"')
-            if len(record) <= LONGEST_LINE:
-                record += piece
-            if piece.endswith(b"\n") and quotes % 2 == 0:
-                if stripped := record.rstrip(b"\r\n"):
-                    yield bytes(stripped)
-                record, quotes = bytearray(), 0
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise CutOffError(str(error)) from error
-    if stripped := record.rstrip(b"\r\n"):
-        yield bytes(stripped)
+
+    def __init__(self, source: BinaryIO) -> None:
+        self._text = io.TextIOWrapper(source, encoding="latin-1", newline="")
+        self._back: deque[str] = deque()
+
+    def put_back(self, lines: list[str]) -> None:
+        """Let these lines come next, again."""
+        self._back.extendleft(reversed(lines))
+
+    def next(self) -> str:
+        """The next line with its end; empty when there is none. Raises CutOffError."""
+        if self._back:
+            return self._back.popleft()
+        try:
+            line = self._text.readline(LONGEST_LINE + 1)
+            piece = line
+            while len(piece) > LONGEST_LINE and not piece.endswith(("\r", "\n")):
+                piece = self._text.readline(LONGEST_LINE + 1)
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise CutOffError(str(error)) from error
+        return line
+
+
+def _header(lines: _Lines) -> tuple[bytes, bool]:
+    """The first record, and whether it is the first line and no more."""
+    plain = True
+    while line := lines.next():
+        if not (text := line.removeprefix(_MARK.decode("latin-1"))).strip(_LINE_END):
+            plain = False
+            continue
+        size = len(text)
+        record = [text]
+        is_open = _is_open(text, False)
+        while is_open and size <= LONGEST_LINE and (line := lines.next()):
+            plain = False
+            size += len(line)
+            record.append(line)
+            is_open = _is_open(line, True)
+        return "".join(record).rstrip(_LINE_END).encode("latin-1"), plain
+    return b"", plain
+
+
+def _records(lines: _Lines, width: int) -> Iterator[bytes]:
+    """The records after the header as bytes; a line break inside quotes does not end one.
+
+    Blank lines are none. A record of several lines that is no row ends where a line follows that
+    is a row by itself: so a quote that is not closed costs its own row only. A record longer than
+    the longest line is given cut near that length.
+    """
+    while line := lines.next():
+        if not line.strip(_LINE_END):
+            continue
+        record = [line]
+        if len(line) <= LONGEST_LINE and _is_open(line, False):
+            record += _continued(lines, line, width)
+        yield "".join(record).rstrip(_LINE_END).encode("latin-1")
+
+
+def _continued(lines: _Lines, first: str, width: int) -> list[str]:
+    """The further lines of a record that ends inside quotes on its first line."""
+    further: list[str] = []
+    size = len(first)
+    while line := lines.next():
+        size += len(line)
+        if size > LONGEST_LINE:
+            lines.put_back([line])
+            break
+        further.append(line)
+        if not _is_open(line, True):
+            if _is_row("".join([first, *further]), width):
+                return further
+            break
+    for i, line in enumerate(further):
+        if _is_row(line, width):
+            lines.put_back(further[i:])
+            return further[:i]
+    if size > LONGEST_LINE:
+        further.append(_skip(lines, width))
+    return further
+
+
+def _skip(lines: _Lines, width: int) -> str:
+    """Pass over the rest of a record that is too long; what is given makes it too long."""
+    while line := lines.next():
+        if _is_row(line, width):
+            lines.put_back([line])
+            break
+        if not _is_open(line, True):
+            break
+    return " " * LONGEST_LINE
+
+
+def _is_open(line: str, is_open: bool) -> bool:
+    """Whether a line ends inside quotes, when it begins inside (or outside) of them.
+
+    As the csv module reads: a quote opens at the start of a field only.
+    """
+    position = 0
+    while True:
+        if is_open:
+            closing = _CLOSING_QUOTE.match(line, position)
+            if closing is None:
+                return True
+            is_open, position = False, closing.end()
+        elif position == 0 and line.startswith('"'):
+            is_open, position = True, 1
+        else:
+            position = line.find(',"', position) + 2
+            if position == 1:
+                return False
+            is_open = True
+
+
+def _is_row(text: str, width: int) -> bool:
+    if len(text) > LONGEST_LINE or not text.strip(_LINE_END):
+        return False
+    found = _fields(text.rstrip(_LINE_END))
+    return len(found) == 1 and len(found[0]) == width and not _is_open(text, False)
 
 
 def _parse(row: int, record: bytes, width: int) -> list[str] | BadRow:
@@ -98,25 +211,30 @@ def _parse(row: int, record: bytes, width: int) -> list[str] | BadRow:
     if len(record) > LONGEST_LINE:
         reason = f"the row is longer than {LONGEST_LINE:,} bytes"
         return BadRow(row, "(whole row)", shown, reason, ())
+    if _is_open(record.decode("latin-1"), False):
+        reason = "a quote is opened and not closed"
+        return BadRow(row, "(whole row)", shown, reason, ())
     try:
         text = record.decode("utf-8")
     except UnicodeDecodeError as error:
-        fields = _fields(record.decode("utf-8", errors="replace"))
+        found = _fields(record.decode("utf-8", errors="replace"))
         broken = record[max(0, error.start - 20) : error.end + 20]
         return BadRow(
             row,
             "(whole row)",
             broken.decode("utf-8", errors="backslashreplace"),
             f"byte {error.start + 1} of the row is not UTF-8",
-            tuple(fields) if len(fields) == width else (),
+            tuple(found[0]) if len(found) == 1 and len(found[0]) == width else (),
         )
-    fields = _fields(text)
-    if len(fields) != width:
+    found = _fields(text)
+    fields = found[0] if len(found) == 1 else [field for part in found for field in part]
+    if len(fields) != width or len(found) != 1:
         reason = f"the row has {len(fields)} fields; the header has {width}"
         return BadRow(row, "(whole row)", shown, reason, ())
     return fields
 
 
-def _fields(text: str) -> list[str]:
-    csv.field_size_limit(LONGEST_LINE)
-    return next(csv.reader(io.StringIO(text, newline="")), [])
+def _fields(text: str) -> list[list[str]]:
+    """A record's fields; more than one list when it is more than one record after all."""
+    csv.field_size_limit(LONGEST_LINE * 4)
+    return list(csv.reader(io.StringIO(text, newline="")))

@@ -6,19 +6,22 @@ They are the other side of the books: what `focus_costs` holds later must add up
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
 from datetime import date
-from decimal import Decimal
+from decimal import Context, Decimal
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import ibis
 import ibis.expr.types as ir
 import pyarrow as pa
 
-from finops_pipeline.engine.duckdb import DuckDBEngine, parse_number, parse_time
+from finops_pipeline.engine.duckdb import DuckDBEngine, countable, parse_number, parse_time
 from finops_pipeline.ingest.reading import Report, bad_fields, with_rows
 
+_EXACT = Context(prec=76)  # the default one would round a sum to 28 digits
 _ROLES = ("start", "cost", "currency", "scope")
 
 
@@ -91,7 +94,7 @@ def _totals_sql(name: str) -> str:
     # By the text first, which repeats: so the parsing is done on few rows.
     same_text = text.group_by("start", "currency", "scope").aggregate(
         rows=text.count(),
-        cost=parse_number(text.cost).sum().fill_null(0),
+        cost=countable(parse_number(text.cost)).sum().fill_null(0),
         rounded=_has_more_than_18_digits(text.cost).sum().fill_null(0),
     )
     rows = same_text.cross_join(days)
@@ -117,20 +120,17 @@ def _has_more_than_18_digits(cost: ir.StringValue) -> ir.BooleanValue:
     return may.ifelse(digits - exponent > 18, False)
 
 
-def _examination(found: list[dict[str, object]]) -> Examination:
-    summed: dict[tuple[date, str], tuple[int, Decimal]] = {}
-    scopes: set[str] = set()
-    rounded = 0
+def _examination(found: list[dict[str, Any]]) -> Examination:
+    rows: dict[tuple[date, str], int] = defaultdict(int)
+    cost: dict[tuple[date, str], Decimal] = defaultdict(Decimal)
     for row in found:
         key = (row["charge_day"], row["currency"])
-        rows, cost = summed.get(key, (0, Decimal(0)))  # type: ignore[arg-type]
-        summed[key] = (rows + row["rows"], cost + row["cost"])  # type: ignore[index,operator]
-        scopes.update(row["scopes"] or [])  # type: ignore[call-overload]
-        rounded += int(row["rounded"])  # type: ignore[call-overload]
-    totals = sorted(Total(day, currency, *sums) for (day, currency), sums in summed.items())
+        rows[key] += int(row["rows"])  # the engine sums into decimals
+        cost[key] = _EXACT.add(cost[key], row["cost"])
+    scopes = {scope for row in found for scope in row["scopes"] or () if scope is not None}
     return Examination(
-        sum(t.rows for t in totals),
-        tuple(totals),
-        tuple(sorted(scopes - {None})),
-        rounded,  # type: ignore[arg-type]
+        sum(rows.values()),
+        tuple(Total(*key, rows[key], cost[key]) for key in sorted(rows)),
+        tuple(sorted(scopes)),
+        sum(int(row["rounded"]) for row in found),
     )

@@ -58,6 +58,10 @@ class LakeTable:
             )
         )
 
+    def rows(self, file: LakeFile) -> int:
+        """How many rows the file holds, from its footer."""
+        return int(pq.read_metadata(self.path(file)).num_rows)
+
     def exists(self) -> bool:
         """Whether the table was ever written."""
         return DeltaTable.is_deltatable(str(self.root))
@@ -173,14 +177,13 @@ class LakeTable:
 
     def _add(self, file: LakeFile, now: int) -> AddAction:
         path = self.path(file)
-        rows = pq.read_metadata(path).num_rows
         return AddAction(
             path=self._relative(file),
             size=path.stat().st_size,
             partition_values=self._values(file),
             modification_time=now,
             data_change=True,
-            stats=json.dumps({"numRecords": rows}),
+            stats=json.dumps({"numRecords": self.rows(file)}),
         )
 
     def _relative(self, file: LakeFile) -> str:

@@ -14,7 +14,7 @@ import ibis.expr.types as ir
 from finops_pipeline.contracts.forms import MONEY, RATE
 from finops_pipeline.engine.duckdb import json_text, small_product
 
-LARGEST_COST = 10**12  # of one charge in any currency; beyond it the exact products would overflow
+LARGEST_COST = 10**12  # no charge in any currency is as large; from here the exact products overflow
 
 
 @dataclass(frozen=True)
@@ -36,11 +36,11 @@ def number(
     column: str, text: ir.StringValue, value: ir.DecimalValue, required: bool = False
 ) -> Rule:
     """The text must be a number that the lake can hold, or empty unless it is required."""
-    fits = value.between(-LARGEST_COST, LARGEST_COST).fill_null(False)
+    fits = ((value > -LARGEST_COST) & (value < LARGEST_COST)).fill_null(False)
     return Rule(
         column,
         text,
-        "expected a plain number up to 10^12, such as 12.5, -3 or 3.5E-4, without thousands "
+        "expected a plain number below 10^12, such as 12.5, -3 or 3.5E-4, without thousands "
         "separators, currency signs or words",
         fits if required else text.isnull() | fits,
     )

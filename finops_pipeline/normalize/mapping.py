@@ -18,7 +18,7 @@ import ibis.expr.types as ir
 from finops_pipeline.contracts.forms import MONEY, RATE, ibis_schema
 from finops_pipeline.contracts.raw import Header, raw_format
 from finops_pipeline.contracts.tables import tables
-from finops_pipeline.engine.duckdb import DuckDBEngine, parse_number
+from finops_pipeline.engine.duckdb import DuckDBEngine, countable, parse_number
 from finops_pipeline.normalize import oci_cost_csv, oci_focus
 from finops_pipeline.normalize.expressions import (
     Rule,
@@ -269,5 +269,5 @@ def _rejected(
         "value": ibis.cases(*((broken, rule.text) for broken, rule in cases)).left(_SHOWN),
         "reason": ibis.cases(*((broken, rule.expected) for broken, rule in cases)),
         "currency": row[raw.currency].strip().fill_null(""),
-        "cost": row[f"number {raw.cost}"].cast(MONEY),
+        "cost": countable(row[f"number {raw.cost}"]).cast(MONEY),
     }

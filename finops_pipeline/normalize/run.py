@@ -12,8 +12,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
-from decimal import Decimal
-from functools import cache
+from decimal import Context, Decimal
+from functools import cache, reduce
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,8 @@ from finops_pipeline.normalize.books import LEDGER, books_sql
 from finops_pipeline.normalize.deduplicate import superseded_sql
 from finops_pipeline.normalize.stage import LostRowsError, Staged, Stager
 
+_PARTS = ("stored", "superseded", "rejected")
+_EXACT = Context(prec=76)  # the default one would round a sum to 28 digits
 _TABLES = ("focus_costs", "rejected_rows", "superseded_rows", "conservation")
 
 
@@ -238,16 +240,20 @@ def _result(day: date, books: list[dict[str, Any]]) -> DayResult:
     problems = tuple(
         f"{day}: {b['currency'] or '(no currency)'}: delivered {_money(b['delivered_cost'])} in "
         f"{b['delivered_rows']} rows, but stored + superseded + rejected is "
-        f"{_money(b['stored_cost'] + b['superseded_cost'] + b['rejected_cost'])} in "
-        f"{b['stored_rows'] + b['superseded_rows'] + b['rejected_rows']} rows"
+        f"{_money(_sum(b[f'{part}_cost'] for part in _PARTS))} in "
+        f"{sum(b[f'{part}_rows'] for part in _PARTS)} rows"
         for b in books
         if not b["balanced"]
     )
     return DayResult(day, tuple(books), problems)
 
 
+def _sum(amounts: Iterable[Decimal]) -> Decimal:
+    return reduce(_EXACT.add, amounts, Decimal(0))
+
+
 def _money(amount: Decimal) -> str:
-    return format(amount.normalize(), "f")
+    return format(amount.normalize(_EXACT), "f")
 
 
 @cache

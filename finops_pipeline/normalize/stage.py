@@ -22,7 +22,13 @@ from finops_pipeline.contracts.raw import Header, raw_format, read_header
 from finops_pipeline.contracts.tables import tables
 from finops_pipeline.engine.duckdb import DuckDBEngine, publish
 from finops_pipeline.ingest.ledger import LedgerEntry
-from finops_pipeline.ingest.reading import Report, bad_fields, open_report, with_rows
+from finops_pipeline.ingest.reading import (
+    Report,
+    UnreadableReport,
+    bad_fields,
+    open_report,
+    with_rows,
+)
 from finops_pipeline.lake.delta import LakeFile, LakeTable
 from finops_pipeline.lake.home import Home
 from finops_pipeline.normalize.catalogue import bind_catalogues, catalogue_hash, paths_of
@@ -91,10 +97,17 @@ class Stager:
     def stage(self, entry: LedgerEntry) -> Staged:
         """The report as charge files; made only when it is not there yet.
 
-        Raises LostRowsError when charges and rejected rows are not all rows of the report.
+        Raises LostRowsError when charges and rejected rows are not all rows of the report, or
+        when the archive no longer has it as it was.
         """
         fingerprint = self.fingerprint(entry)
-        return self._noted(entry, fingerprint) or self._make(entry, fingerprint)
+        try:
+            return self._noted(entry, fingerprint) or self._make(entry, fingerprint)
+        except (UnreadableReport, FileNotFoundError) as problem:
+            raise LostRowsError(
+                f"{self.source}: report {entry.name}: the archived file {entry.archive_path} could "
+                f"be read once and now cannot: {problem}. Restore it, and run again."
+            ) from problem
 
     def _noted(self, entry: LedgerEntry, fingerprint: str) -> Staged | None:
         note = self._note(fingerprint)
@@ -163,13 +176,12 @@ class Stager:
         rows = len(report.bad_rows)
         text |= {name: [str(value)] * rows for name, value in self._constants(entry).items()}
         bound = pa.table({name: pa.array(values, pa.string()) for name, values in text.items()})
-        self.engine.bind_arrow(
-            "report", bound.append_column("report_row", pa.array([b.row for b in report.bad_rows]))
-        )
+        bound = bound.append_column("report_row", pa.array([b.row for b in report.bad_rows]))
         compiled = self._mapping(entry)
         # The rule that speaks for such a row is that it is no row.
         sql = f"SELECT * FROM ({compiled.rejected_all}) ORDER BY report_row"
-        found = self.engine.rows(sql).to_pylist()
+        with self.engine.instead("report", bound):
+            found = self.engine.rows(sql).to_pylist()
         for row, bad in zip(found, report.bad_rows, strict=True):
             row |= {"column": bad.column, "value": bad.value, "reason": bad.reason}
         return pa.Table.from_pylist(found, schema=schema)
@@ -179,11 +191,11 @@ class Stager:
         folder = self.home.spool / f"{fingerprint}-{name}"
         shutil.rmtree(folder, ignore_errors=True)
         try:
-            written = self.engine.write_split(sql, by, folder)
+            written = self.engine.write_split(sql, [by], folder)
             table = self.home.table(name)
-            for day, (path, _) in written.items():
+            for (day,), (path, _) in written.items():
                 self._place(path, table, LakeFile((self.source, day), fingerprint))
-            return {day: rows for day, (_, rows) in sorted(written.items())}
+            return {day: rows for (day,), (_, rows) in sorted(written.items())}
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 

@@ -38,7 +38,7 @@ def test_a_month_as_worked_out_by_hand() -> None:
     assert status(budget(), "USD", spend, january(5)) == BudgetStatus(
         budget="platform",
         month=JANUARY,
-        as_of_day=january(5),
+        charge_day=january(5),
         amount=Decimal("1000"),
         spent=Decimal("833.335"),
         percent=Decimal("83.33"),  # 83.3335

@@ -1,0 +1,9 @@
+"""The front door: what Dagster loads. Nothing else is in here."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from finops_pipeline.orchestration.build import build_definitions, found_settings
+
+defs: dg.Definitions = build_definitions(found_settings())

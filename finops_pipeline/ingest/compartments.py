@@ -1,0 +1,114 @@
+"""The compartment tree of a tenancy: what turns a compartment's identifier into a path.
+
+From the Identity service for a tenancy, from `compartments.csv` beside the reports for a
+directory. Reports carry no path, so this is the inventory that rules by path rest on.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from finops_pipeline.config import Source
+from finops_pipeline.contracts.forms import arrow_schema
+from finops_pipeline.engine.duckdb import publish
+from finops_pipeline.ingest.location import IngestError
+from finops_pipeline.lake.delta import LakeFile, LakeTable
+
+INVENTORY = "compartments.csv"
+
+
+@dataclass(frozen=True, order=True)
+class Compartment:
+    """A compartment and the one that holds it; the root has none."""
+
+    id: str
+    name: str
+    parent_id: str | None
+
+
+def read_compartments(source: Source) -> list[Compartment]:
+    """The compartments of a source as they are now, in order of their identifiers.
+
+    Empty for a directory without an inventory: then no path is known. Raises IngestError.
+    """
+    if source.location.startswith("file:"):
+        return _from_file(source, Path(source.location.removeprefix("file:")) / INVENTORY)
+    from finops_pipeline.ingest.oci import list_compartments
+
+    return sorted(Compartment(*found) for found in list_compartments(source))
+
+
+def _from_file(source: Source, path: Path) -> list[Compartment]:
+    if not path.exists():
+        return []
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.DictReader(file)
+        missing = {"id", "name", "parent_id"} - set(reader.fieldnames or ())
+        if missing:
+            raise IngestError(
+                f"{source.name}: {path}: line 1: column {sorted(missing)[0]!r} is missing; "
+                "expected id,name,parent_id"
+            )
+        return sorted(Compartment(r["id"], r["name"], r["parent_id"] or None) for r in reader)
+
+
+def paths(compartments: Iterable[Compartment]) -> dict[str, str]:
+    """The path of each compartment: names from the root joined by a slash.
+
+    A compartment whose parent is unknown starts a path of its own; a circle is cut.
+    """
+    by_id = {c.id: c for c in compartments}
+    found: dict[str, str] = {}
+    for start in by_id.values():
+        names: list[str] = []
+        seen: set[str] = set()
+        current: Compartment | None = start
+        while current is not None and current.id not in seen:
+            seen.add(current.id)
+            names.append(current.name)
+            current = by_id.get(current.parent_id or "")
+        found[start.id] = "/".join(reversed(names))
+    return found
+
+
+def store_compartments(
+    table: LakeTable, source: str, compartments: Iterable[Compartment]
+) -> dict[str, str]:
+    """Make these the source's inventory; the same inventory makes no new version."""
+    listed = list(compartments)
+    known = paths(listed)
+    rows = [
+        {"source": source, "id": c.id, "name": c.name, "parent_id": c.parent_id,
+         "path": known[c.id]}
+        for c in listed
+    ]  # fmt: skip
+    file = LakeFile((source,), _hash(rows))
+    path = table.path(file)
+    if rows and not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".{path.name}.part")
+        pq.write_table(pa.Table.from_pylist(rows, schema=arrow_schema(table.table)), partial)
+        publish(partial, path)
+    table.replace([(source,)], [file] if rows else [])
+    return known
+
+
+def stored_paths(table: LakeTable, source: str) -> dict[str, str]:
+    """The paths of the source's inventory as last stored."""
+    rows = [
+        row
+        for file in table.files(source)
+        for row in pq.read_table(table.path(file), partitioning=None).to_pylist()
+    ]
+    return {row["id"]: row["path"] for row in rows}
+
+
+def _hash(rows: object) -> str:
+    return hashlib.sha256(repr(rows).encode()).hexdigest()[:32]

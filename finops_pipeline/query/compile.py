@@ -1,0 +1,179 @@
+"""A `CostQuery` as an Ibis expression, and the files of the lake that it needs to read.
+
+User values enter as Ibis literals only; nothing here writes SQL. Running the expression and
+reading its result is elsewhere (`answer.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import ibis
+import ibis.expr.types as ir
+
+from finops_pipeline.contracts.forms import MONEY, ibis_schema
+from finops_pipeline.contracts.tables import tables
+from finops_pipeline.lake.delta import LakeFile, LakeTable
+from finops_pipeline.query.dimensions import NONE, TABLE, Dimension, dimension
+from finops_pipeline.query.model import QUANTITY, REPORTING, CostQuery
+
+BOUND = "asked_costs"  # the name that the engine binds the files to
+
+# Kinds of result row. Both come from one aggregate, so the files are read once.
+GROUP, TOTAL = 0, 1
+
+_ZERO = ibis.literal(Decimal(0)).cast(MONEY)
+
+
+def _at_pointer(text: str, pointer: str) -> Any: ...
+
+
+# Called, not used as a decorator: Ibis brings no types, and a decorator would lose ours.
+_json_extract_string: Any = ibis.udf.scalar.builtin(
+    _at_pointer, name="json_extract_string", signature=((str, str), str)
+)
+
+
+def _tag_value(tags: ir.StringValue, key: str) -> ir.StringValue:
+    """The value of a tag as text; null without the tag.
+
+    By JSON pointer, because DuckDB reads a bare key that starts with `$` or `/` as a path.
+    """
+    pointer = "/" + key.replace("~", "~0").replace("/", "~1")
+    value: ir.StringValue = _json_extract_string(tags, pointer)
+    return value
+
+
+def question(query: CostQuery) -> ir.Table:
+    """The rows that answer the question: its groups, and totals by what must not be mixed.
+
+    Columns: `kind`; `d0`, `d1`, … the dimensions (by position, because the engine takes tag keys
+    that differ in case for one name); `billing`, `reporting`, `unit`, set in totals; `cost`; and
+    of the rows without `cost`, their number and sum in the billing currency.
+    """
+    charges = ibis.table(ibis_schema(tables()[TABLE]), name=BOUND)
+    if conditions := _conditions(charges, query):
+        charges = charges.filter(conditions)
+    names = [f"d{i}" for i in range(len(query.by))]
+    fine = _summed(
+        charges.select(
+            **{n: _value(charges, dimension(b)) for n, b in zip(names, query.by, strict=True)},
+            billing=charges.BillingCurrency,
+            reporting=charges.x_ReportingCurrency,
+            unit=charges.ConsumedUnit if query.metric == QUANTITY else ibis.null(str),
+            cost=charges[query.column],
+            rows=ibis.literal(1, "int64"),
+            rows_without=charges[query.column].isnull().cast("int64"),
+            cost_without=charges[query.column].isnull().ifelse(charges[query.metric], _ZERO),
+        ),
+        [*names, "billing", "reporting", "unit"],
+    )
+    totals = _shaped(_summed(fine, ["billing", "reporting", "unit"]), TOTAL, names)
+    if not names:
+        return totals
+    groups = _shaped(_summed(fine, names), GROUP, names)
+    if query.top is not None:
+        # The names break ties, so that the same groups are on top each time. One more than asked
+        # tells whether anything is left to sum as other.
+        order = [ibis.desc("cost"), *(ibis.asc(n, nulls_first=False) for n in names)]
+        groups = groups.order_by(order).limit(query.top + 1)
+    return ibis.union(groups, totals)
+
+
+_SUMS = ("cost", "rows", "rows_without", "cost_without")
+
+
+def _summed(rows: ir.Table, by: list[str]) -> ir.Table:
+    return rows.group_by(by).agg(
+        **{name: rows[name].sum() for name in ("rows", "rows_without", "cost_without")},
+        cost=rows.cost.sum().fill_null(_ZERO),
+    )
+
+
+def _shaped(rows: ir.Table, kind: int, names: list[str]) -> ir.Table:
+    texts = [*names, "billing", "reporting", "unit"]
+    return rows.select(
+        kind=ibis.literal(kind, "int8"),
+        **{n: rows[n] if n in rows.columns else ibis.null(str) for n in texts},
+        **{n: rows[n] for n in _SUMS},
+    )
+
+
+def _value(charges: ir.Table, dim: Dimension) -> ir.StringValue:
+    column: Any = charges[dim.column]
+    value: ir.StringValue
+    if dim.form == "tag":
+        value = _tag_value(column, dim.key)
+    elif dim.form == "month":
+        value = column.cast(str).left(7)
+    elif dim.form == "day":
+        value = column.cast(str)
+    else:
+        value = column
+    return value
+
+
+def _conditions(charges: ir.Table, query: CostQuery) -> list[ir.BooleanValue]:
+    found = [_has(charges, name, values) for name, values in query.filters.items()]
+    found += [~_has(charges, name, values) for name, values in query.exclude.items()]
+    if query.since is not None:
+        found.append(charges.x_ChargeDay >= ibis.literal(query.since))
+    if query.until is not None:
+        found.append(charges.x_ChargeDay <= ibis.literal(query.until))
+    if query.currency != REPORTING:
+        found.append(charges.BillingCurrency == ibis.literal(query.currency))
+    if query.metric == QUANTITY:
+        # What is not metered (a tax, a credit) has no quantity, and no line of its own either.
+        found.append(charges.ConsumedQuantity.notnull())
+    return found
+
+
+def _has(charges: ir.Table, name: str, values: tuple[str, ...]) -> ir.BooleanValue:
+    """Whether a charge has one of the values; never null, so that its opposite keeps nulls."""
+    value = _value(charges, dimension(name))
+    real = [v for v in values if v != NONE]
+    has: ir.BooleanValue = value.isin(real).fill_null(False) if real else ibis.literal(False)
+    return has | value.isnull() if NONE in values else has
+
+
+def files_to_read(table: LakeTable, query: CostQuery) -> list[Path]:
+    """The files of the lake that can hold a charge that counts, as known at `as_of`.
+
+    The partitions decide; the expression decides again for each row.
+    """
+    positions = {name: i for i, name in enumerate(table.table.partition_by)}
+    only = {
+        dim.column: values
+        for dim, values in _of_partitions(query.filters, positions)
+        if dim.form != "month"
+    }
+    found = table.files(as_of=query.as_of, **only)
+
+    def counts(file: LakeFile) -> bool:
+        day = file.partition[positions["x_ChargeDay"]]
+        if query.since is not None and day < query.since.isoformat():
+            return False
+        if query.until is not None and day > query.until.isoformat():
+            return False
+        return not any(
+            dim.seen_in(file.partition[positions[dim.column]]) in values
+            for dim, values in _of_partitions(query.exclude, positions)
+        ) and all(
+            dim.seen_in(day) in values
+            for dim, values in _of_partitions(query.filters, positions)
+            if dim.form == "month"
+        )
+
+    return [table.path(file) for file in found if counts(file)]
+
+
+def _of_partitions(
+    chosen: dict[str, tuple[str, ...]], positions: dict[str, int]
+) -> Iterable[tuple[Dimension, tuple[str, ...]]]:
+    for name, values in chosen.items():
+        dim = dimension(name)
+        if dim.column in positions:
+            yield dim, values

@@ -1,0 +1,1 @@
+"""Store: the cost lake that questions are asked of, its roll-ups and its catalogue."""

@@ -1,0 +1,199 @@
+"""Expressions of the cost lake: charges to the daily grain, and each figure to its owners.
+
+Three steps, each bound before the next: `daily` sums charges of the same day, resource, SKU and
+so on; the owner decisions (`allocate/ownership.py`) and the pools' shares (`allocate/shares.py`)
+are joined to it as small tables. What a part of a shared figure is, is decided here, exactly.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import ibis
+import ibis.expr.types as ir
+
+from finops_pipeline.contracts.forms import MONEY, SHARE, ibis_schema
+from finops_pipeline.contracts.tables import (
+    DAILY_DIMENSIONS,
+    DAILY_METRICS,
+    REPORTING_METRICS,
+    tables,
+)
+from finops_pipeline.engine.duckdb import DuckDBEngine, share_product, small_product, text_hash
+
+_RATE = ("x_ExchangeRate", "x_ExchangeRateDate", "x_ExchangeRateSource", "x_ReportingCurrency")
+_PLACE = ("x_Source", "x_ChargeDay", "x_CompartmentId", "x_CompartmentPath")
+_GROUP = (*DAILY_DIMENSIONS, *_PLACE, *_RATE)
+METRICS = (*DAILY_METRICS, *REPORTING_METRICS)
+_SUBJECT = {
+    "provider": "ProviderName",
+    "sub_account_id": "SubAccountId",
+    "service": "ServiceName",
+    "resource_id": "ResourceId",
+    "compartment_path": "x_CompartmentPath",
+    "tags": "Tags",
+}
+
+
+@cache
+def daily_sql() -> str:
+    """`charges` (of `focus_costs`) summed to the daily grain."""
+    charges = ibis.table(ibis_schema(tables()["focus_costs"]), name="charges")
+    daily = charges.group_by(*_GROUP).aggregate(
+        **{metric: charges[metric].sum() for metric in METRICS},
+        x_ChargeCount=charges.count(),
+    )
+    subject = [daily[column] for column in _SUBJECT.values()]
+    return DuckDBEngine.compile(daily.mutate(x_OwnershipId=text_hash(subject)))
+
+
+def _daily() -> ir.Table:
+    schema = ibis_schema(tables()["focus_costs"])
+    return ibis.table(
+        {
+            **{name: schema[name] for name in _GROUP},
+            **dict.fromkeys(METRICS, MONEY),
+            "x_ChargeCount": "int64",
+            "x_OwnershipId": "string",
+        },
+        name="daily",
+    )
+
+
+@cache
+def subjects_sql() -> str:
+    """What owners are decided for: each distinct resource, tag set and place of each day."""
+    daily = _daily()
+    subjects = daily.select(
+        source="x_Source",
+        charge_day="x_ChargeDay",
+        ownership_id="x_OwnershipId",
+        **_SUBJECT,
+    ).distinct()
+    return DuckDBEngine.compile(subjects.order_by("charge_day", "ownership_id"))
+
+
+@cache
+def direct_sql() -> str:
+    """Direct cost (reporting currency) and usage of each owner, day and unit: the pools' drivers."""
+    owned = _owned()
+    direct = owned.filter(owned.owner.notnull())
+    return DuckDBEngine.compile(
+        direct.group_by(charge_day="x_ChargeDay", owner="owner", unit="ConsumedUnit")
+        .aggregate(
+            cost=direct.x_ReportingEffectiveCost.sum().fill_null(0),
+            quantity=direct.ConsumedQuantity.sum().fill_null(0),
+        )
+        .order_by("charge_day", "owner", "unit")
+    )
+
+
+@cache
+def allocated_sql() -> str:
+    """`allocated_costs`: every daily figure with its owner, shared figures split to the last digit."""
+    owned = _owned()
+    none = ibis.null(str)
+    direct = owned.filter(owned.owner.notnull()).select(
+        **_common(owned),
+        **{metric: owned[metric] for metric in METRICS},
+        x_Pool=none,
+        x_Share=ibis.literal(1).cast(SHARE),
+        x_BusinessUnit=owned.owner,
+        AllocatedMethodId=none,
+        AllocatedResourceId=none,
+        AllocatedResourceName=none,
+        AllocatedMethodDetails=none,
+    )
+    shares = _shares()
+    pooled = owned.filter(owned.pool.notnull()).join(
+        shares, [owned.pool == shares.share_pool, owned.x_ChargeDay == shares.share_charge_day]
+    )
+    split = pooled.select(
+        **_common(pooled),
+        **{metric: part(pooled[metric], pooled.before, pooled.after) for metric in METRICS},
+        x_Pool=pooled.pool,
+        x_Share=pooled.share,
+        x_BusinessUnit=pooled.share_owner,
+        AllocatedMethodId=pooled.method_id,
+        AllocatedResourceId=pooled.share_owner,
+        AllocatedResourceName=pooled.share_owner,
+        AllocatedMethodDetails=pooled.details,
+    )
+    both = direct.union(split)
+    identity = [both[name] for name in (*_GROUP, "x_BusinessUnit", "x_Rule", "x_OwnershipId")]
+    schema = ibis_schema(tables()["allocated_costs"])
+    complete = both.mutate(x_AllocationId=text_hash(identity), AllocatedTags=none)
+    return DuckDBEngine.compile(
+        complete.select(**{name: complete[name].cast(schema[name]) for name in schema.names})
+    )
+
+
+def part(amount: ir.DecimalValue, before: ir.DecimalValue, after: ir.DecimalValue) -> ir.Value:
+    """What falls between two running totals of shares: the parts of an amount sum to the amount.
+
+    `part_i = F(S_i) - F(S_i-1)` telescopes to `F(1) = amount` on any engine, however F rounds.
+    """
+    return (_up_to(amount, after) - _up_to(amount, before)).cast(MONEY)
+
+
+def _up_to(amount: ir.DecimalValue, share: ir.DecimalValue) -> ir.DecimalValue:
+    # 18 and 12 digits after the point do not fit one product of 38 digits: taken apart in two.
+    high = amount.cast("decimal(24, 6)").cast(MONEY)
+    low = (amount - high).cast(MONEY)
+    rounded: ir.DecimalValue = share_product(high, share).cast(MONEY) + small_product(
+        low, share
+    ).cast(MONEY)
+    return rounded
+
+
+def _owned() -> ir.Table:
+    daily = _daily()
+    decisions = ibis.table(
+        {
+            "charge_day": "date", "ownership_id": str, "owner": str, "pool": str, "tier": str,
+            "rule": str, "rule_set": str,
+        },
+        name="decisions",
+    )  # fmt: skip
+    return daily.join(
+        decisions,
+        [
+            daily.x_OwnershipId == decisions.ownership_id,
+            daily.x_ChargeDay == decisions.charge_day,
+        ],
+    )
+
+
+def _shares() -> ir.Table:
+    return ibis.table(
+        {
+            "charge_day": "date", "pool": str, "owner": str, "share_before": SHARE,
+            "share_after": SHARE, "share": SHARE, "method_id": str, "details": str,
+        },
+        name="pool shares",
+    ).rename(
+        share_charge_day="charge_day", share_pool="pool", share_owner="owner",
+        before="share_before", after="share_after",
+    )  # fmt: skip
+
+
+def _common(row: ir.Table) -> dict[str, ir.Value]:
+    return {
+        **{name: row[name] for name in _GROUP},
+        "x_ChargeCount": row.x_ChargeCount,
+        "x_OwnershipId": row.x_OwnershipId,
+        "x_Tier": row.tier,
+        "x_Rule": row.rule,
+        "x_RuleSet": row.rule_set,
+    }
+
+
+@cache
+def sums_sql(table: str, name: str) -> str:
+    """Sums of every metric by charge day and currency: what allocation must conserve."""
+    rows = ibis.table(ibis_schema(tables()[table]), name=name)
+    return DuckDBEngine.compile(
+        rows.group_by("x_ChargeDay", "BillingCurrency")
+        .aggregate(**{metric: rows[metric].sum() for metric in METRICS})
+        .order_by("x_ChargeDay", "BillingCurrency")
+    )

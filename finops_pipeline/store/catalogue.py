@@ -1,0 +1,52 @@
+"""The catalogue: `warehouse.duckdb`, a view for each table of the lake, a comment for each column.
+
+Any SQL client that speaks DuckDB opens it. A view names the Parquet files that are in the table
+now, so a file that was written and never committed is not seen; it is made anew after each run.
+"""
+
+from __future__ import annotations
+
+import duckdb
+
+from finops_pipeline.contracts.tables import Table, tables
+from finops_pipeline.lake.home import Home
+
+
+def refresh_catalogue(home: Home, connection: duckdb.DuckDBPyConnection) -> dict[str, int]:
+    """Point every view at the files that its table holds now; returns the files by table."""
+    found = {}
+    connection.execute("BEGIN")
+    for name, table in tables().items():
+        paths = [str(home.table(name).path(f)) for f in home.table(name).files()]
+        if paths:
+            connection.execute(_view(table, paths))
+            for comment in _comments(table):
+                connection.execute(comment)
+        else:
+            connection.execute(f"DROP VIEW IF EXISTS {name}")
+        found[name] = len(paths)
+    connection.execute("COMMIT")
+    return found
+
+
+def _view(table: Table, paths: list[str]) -> str:
+    files = ", ".join(_text(p) for p in paths)
+    columns = ", ".join(f'"{c}"' for c in table.names)
+    return (
+        f"CREATE OR REPLACE VIEW {table.name} AS SELECT {columns} "
+        f"FROM read_parquet([{files}], hive_partitioning = false)"
+    )
+
+
+def _comments(table: Table) -> list[str]:
+    return [
+        f"COMMENT ON VIEW {table.name} IS {_text(table.description)}",
+        *(
+            f'COMMENT ON COLUMN {table.name}."{c.name}" IS {_text(c.description)}'
+            for c in table.columns
+        ),
+    ]
+
+
+def _text(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"

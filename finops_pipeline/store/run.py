@@ -1,0 +1,334 @@
+"""Allocate and store charge days of a source: owners, shares, and the cost lake.
+
+A day is made from its charge files and the rule set; days are worked on a chunk at a time, so
+memory follows the chunk and not the range. Nothing of a day becomes visible unless the sum of its
+parts is the sum of its charges, to the last digit, in every currency (promise 3).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+from typing import Any
+
+import pyarrow as pa
+
+from finops_pipeline.allocate.ownership import Decider, Subject
+from finops_pipeline.allocate.rules import Rules
+from finops_pipeline.allocate.shares import Direct, Share, shares
+from finops_pipeline.contracts.check import Violation, violations
+from finops_pipeline.contracts.forms import arrow_schema
+from finops_pipeline.contracts.tables import tables
+from finops_pipeline.engine.duckdb import DuckDBEngine, publish
+from finops_pipeline.lake.delta import LakeFile, LakeTable, Partition
+from finops_pipeline.lake.home import Home
+from finops_pipeline.store.allocated import (
+    METRICS,
+    allocated_sql,
+    daily_sql,
+    direct_sql,
+    subjects_sql,
+    sums_sql,
+)
+
+_CHUNK = 500_000  # charges that are worked on at a time
+
+
+@dataclass(frozen=True)
+class StoredDay:
+    """What became of one charge day: cost by currency, rows, and what broke, if anything did."""
+
+    day: date
+    rows: int
+    cost: Mapping[str, Decimal]
+    unallocated: Mapping[str, Decimal]
+    problems: tuple[str, ...] = ()
+    violations: tuple[Violation, ...] = ()
+
+
+class Store:
+    """The means to allocate and store one source."""
+
+    def __init__(self, home: Home, source: str, engine: DuckDBEngine, rules: Rules) -> None:
+        self.home = home
+        self.source = source
+        self.engine = engine
+        self.rules = rules
+        self.decider = Decider(rules)
+        self._charges = _by_day(home.table("focus_costs").files(source), 1)
+
+    def fingerprint(self, day: date) -> str:
+        """A hash of all that a stored day is made from."""
+        made_from = (
+            [f.fingerprint for f in self._charges.get(day.isoformat(), ())],
+            self.rules.hash,
+            daily_sql(),
+            allocated_sql(),
+        )
+        return hashlib.sha256(repr(made_from).encode()).hexdigest()[:32]
+
+    def stale_days(self) -> list[date]:
+        """The charge days whose stored figures are not made from what is there now, in order."""
+        stored = _by_day(self._table("allocated_costs").files(self.source), 2)
+        made = {day: {f.fingerprint for f in files} for day, files in stored.items()}
+        return [
+            date.fromisoformat(day)
+            for day in sorted(self._charges.keys() | made.keys())
+            if made.get(day, set())
+            != ({self.fingerprint(date.fromisoformat(day))} if day in self._charges else set())
+        ]
+
+    def run(
+        self, days: Sequence[date], progress: Callable[[str], None] = lambda _: None
+    ) -> list[StoredDay]:
+        """Allocate and store these charge days; a day that breaks keeps its last good data."""
+        results: list[StoredDay] = []
+        files: dict[str, list[LakeFile]] = defaultdict(list)
+        for chunk in self._chunks(days):
+            made, done = self._chunk(chunk)
+            results += done
+            broken = {d.day.isoformat() for d in done if d.problems}
+            for name, written in made.items():
+                files[name] += [f for f in written if not broken & set(f.partition)]
+            progress(chunk[-1].isoformat())
+        good = {r.day.isoformat() for r in results if not r.problems}
+        note = {"finops.rule_set": self.rules.hash}
+        for name in ("ownership", "shares"):
+            self._table(name).replace([(self.source, day) for day in good], files[name], note)
+        costs = self._table("allocated_costs")
+        costs.replace(self._cost_prefixes(good, files["allocated_costs"]), files["allocated_costs"], note)
+        return sorted(results, key=lambda r: r.day)
+
+    def _cost_prefixes(self, days: set[str], written: Sequence[LakeFile]) -> set[Partition]:
+        known = self._table("allocated_costs").files(self.source)
+        return {f.partition[:3] for f in (*known, *written) if f.partition[2] in days}
+
+    def _chunks(self, days: Sequence[date]) -> Iterator[list[date]]:
+        chunk: list[date] = []
+        rows = 0
+        for day in sorted(days):
+            here = self._rows(day)
+            if chunk and rows + here > _CHUNK:
+                yield chunk
+                chunk, rows = [], 0
+            chunk.append(day)
+            rows += here
+        if chunk:
+            yield chunk
+
+    def _rows(self, day: date) -> int:
+        table = self._table("focus_costs")
+        return sum(table.rows(f) for f in self._charges.get(day.isoformat(), ()))
+
+    def _chunk(self, days: Sequence[date]) -> tuple[dict[str, list[LakeFile]], list[StoredDay]]:
+        table = self._table("focus_costs")
+        files = [f for d in days for f in self._charges.get(d.isoformat(), ())]
+        if not files:
+            return {}, [StoredDay(d, 0, {}, {}) for d in days]
+        self.engine.bind_files("charges", table.table, [table.path(f) for f in files])
+        self.engine.make("daily", daily_sql())
+        made = {"ownership": self._ownership(), "shares": self._shares()}
+        made["allocated_costs"] = self._costs(days)
+        return made, self._results(days, made["allocated_costs"])
+
+    def _ownership(self) -> list[LakeFile]:
+        subjects = self.engine.rows(subjects_sql())
+        decided = [self.decider.decide(Subject(**s)) for s in _subjects(subjects)]
+        columns = {
+            name: pa.array([getattr(d, name) for d in decided], pa.string())
+            for name in ("owner", "pool", "tier", "rule", "evidence")
+        }
+        columns["rule_set"] = pa.array([self.rules.hash] * len(decided), pa.string())
+        rows = pa.table(
+            {
+                c.name: columns[c.name] if c.name in columns else subjects.column(c.name)
+                for c in tables()["ownership"].columns
+            }
+        )
+        self.engine.bind_arrow("decisions", rows)
+        return self._write("ownership", rows)
+
+    def _shares(self) -> list[LakeFile]:
+        direct = _direct(self.engine.rows(direct_sql()).to_pylist())
+        used = self.engine.rows(
+            "SELECT DISTINCT charge_day, pool FROM decisions WHERE pool IS NOT NULL ORDER BY ALL"
+        ).to_pylist()
+        pools = {pool.name: pool for pool in self.rules.pools}
+        found = [
+            (row["charge_day"], share)
+            for row in used
+            for share in shares(self.rules, pools[row["pool"]], direct.get(row["charge_day"], ()))
+        ]
+        rows = [self._share_row(day, share) for day, share in found]
+        table = pa.Table.from_pylist(rows, schema=arrow_schema(tables()["shares"]))
+        methods = [f"{share.pool}@{self.rules.hash[:12]}" for _, share in found]
+        details = [_method_details(share) for _, share in found]
+        self.engine.bind_arrow(
+            "pool shares",
+            table.append_column("method_id", pa.array(methods, pa.string())).append_column(
+                "details", pa.array(details, pa.string())
+            ),
+        )
+        return self._write("shares", table)
+
+    def _share_row(self, day: date, share: Share) -> dict[str, Any]:
+        return {
+            "source": self.source,
+            "charge_day": day,
+            "pool": share.pool,
+            "owner": share.owner,
+            "position": share.position,
+            "driver": share.driver,
+            "weight": share.weight,
+            "share_before": share.share_before,
+            "share_after": share.share_after,
+            "share": share.share_after - share.share_before,
+            "fraction": share.fraction,
+            "rule_set": self.rules.hash,
+        }
+
+    def _costs(self, days: Sequence[date]) -> list[LakeFile]:
+        """Write the allocated figures, one file for each provider, day and owner."""
+        table = self._table("allocated_costs")
+        by = table.table.partition_by[1:]
+        folder = self.home.spool / f"costs-{self.source}-{self.fingerprint(days[0])}"
+        shutil.rmtree(folder, ignore_errors=True)
+        try:
+            written = self.engine.write_split(
+                f"{allocated_sql()} ORDER BY ALL", by, folder
+            )
+            files = []
+            for values, (path, _) in sorted(written.items()):
+                day = date.fromisoformat(values[by.index("x_ChargeDay")])
+                file = LakeFile((self.source, *values), self.fingerprint(day))
+                target = table.path(file)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                publish(path, target)
+                files.append(file)
+            return files
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _write(self, name: str, rows: pa.Table) -> list[LakeFile]:
+        """Write rows as one file for each charge day; the rows are in order of the day."""
+        table = self._table(name)
+        schema = arrow_schema(table.table)
+        rows = rows.cast(schema)
+        self.engine.bind_arrow("written", rows)
+        files = []
+        for day in sorted(set(rows.column("charge_day").to_pylist())):
+            file = LakeFile((self.source, day.isoformat()), self.fingerprint(day))
+            self.engine.write(
+                f"SELECT * FROM written WHERE charge_day = DATE '{day.isoformat()}'",
+                table.path(file),
+            )
+            files.append(file)
+        return files
+
+    def _results(self, days: Sequence[date], files: Sequence[LakeFile]) -> list[StoredDay]:
+        """Each day's figures, held against its charges and the contract."""
+        table = self._table("allocated_costs")
+        self.engine.bind_files("allocated", table.table, [table.path(f) for f in files])
+        whole = _sums(self.engine.rows(sums_sql("focus_costs", "charges")).to_pylist())
+        parts = _sums(self.engine.rows(sums_sql("allocated_costs", "allocated")).to_pylist())
+        found = violations(self.engine, table.table, "allocated")
+        rows = defaultdict(int)
+        for file in files:
+            rows[file.partition[2]] += table.rows(file)
+        unallocated = _unallocated(self.engine)
+        results = []
+        for day in days:
+            problems = _differences(day, whole.get(day, {}), parts.get(day, {}))
+            cost = {c: m["EffectiveCost"] or Decimal(0) for c, m in parts.get(day, {}).items()}
+            results.append(
+                StoredDay(
+                    day,
+                    rows[day.isoformat()],
+                    cost,
+                    unallocated.get(day, {}),
+                    (*problems, *map(str, found)),
+                    tuple(found),
+                )
+            )
+        return results
+
+    def _table(self, name: str) -> LakeTable:
+        return self.home.table(name)
+
+
+def _by_day(files: Sequence[LakeFile], position: int) -> dict[str, list[LakeFile]]:
+    found: dict[str, list[LakeFile]] = defaultdict(list)
+    for file in files:
+        found[file.partition[position]].append(file)
+    return found
+
+
+def _subjects(rows: pa.Table) -> list[dict[str, Any]]:
+    wanted = ("provider", "sub_account_id", "service", "resource_id", "compartment_path", "tags")
+    columns = [rows.column(name).to_pylist() for name in wanted]
+    return [dict(zip(wanted, values, strict=True)) for values in zip(*columns, strict=True)]
+
+
+def _direct(rows: Sequence[Mapping[str, Any]]) -> dict[date, list[Direct]]:
+    """The owners' direct cost and usage by charge day."""
+    cost: dict[tuple[date, str], Decimal] = defaultdict(Decimal)
+    usage: dict[tuple[date, str], dict[str, Decimal]] = defaultdict(dict)
+    for row in rows:
+        key = (row["charge_day"], row["owner"])
+        cost[key] += row["cost"]
+        if row["unit"] is not None:
+            usage[key][row["unit"]] = row["quantity"]
+    found: dict[date, list[Direct]] = defaultdict(list)
+    for (day, owner), amount in sorted(cost.items()):
+        found[day].append(Direct(owner, amount, usage[day, owner]))
+    return found
+
+
+def _method_details(share: Share) -> str:
+    """FOCUS 1.3 AllocatedMethodDetails of a share: its ratio, and what was weighed."""
+    element: dict[str, Any] = {"AllocatedRatio": str(share.share_after - share.share_before)}
+    if share.weight is not None:
+        unit = share.driver.removeprefix("usage ")
+        element |= {"UsageUnit": unit, "UsageQuantity": format(share.weight.normalize(), "f")}
+    return json.dumps({"Elements": [element]}, separators=(",", ":"))
+
+
+_Sums = dict[date, dict[str, dict[str, Decimal | None]]]
+
+
+def _sums(rows: Sequence[Mapping[str, Any]]) -> _Sums:
+    found: _Sums = defaultdict(dict)
+    for row in rows:
+        found[row["x_ChargeDay"]][row["BillingCurrency"]] = {m: row[m] for m in METRICS}
+    return found
+
+
+def _differences(
+    day: date,
+    whole: Mapping[str, Mapping[str, Decimal | None]],
+    parts: Mapping[str, Mapping[str, Decimal | None]],
+) -> list[str]:
+    return [
+        f"{day}: {currency}: {metric} of the charges is {whole.get(currency, {}).get(metric)}, "
+        f"of the allocated figures {parts.get(currency, {}).get(metric)}"
+        for currency in sorted(whole.keys() | parts.keys())
+        for metric in METRICS
+        if whole.get(currency, {}).get(metric) != parts.get(currency, {}).get(metric)
+    ]
+
+
+def _unallocated(engine: DuckDBEngine) -> dict[date, dict[str, Decimal]]:
+    rows = engine.rows(
+        'SELECT "x_ChargeDay" AS day, "BillingCurrency" AS currency, sum("EffectiveCost") AS cost '
+        "FROM allocated WHERE \"x_BusinessUnit\" = 'unallocated' GROUP BY ALL ORDER BY ALL"
+    ).to_pylist()
+    found: dict[date, dict[str, Decimal]] = defaultdict(dict)
+    for row in rows:
+        found[row["day"]][row["currency"]] = row["cost"]
+    return found
