@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dagster as dg
 
-from finops_pipeline.orchestration.build import build_definitions, found_settings
+from finops_pipeline.orchestration.build import build_definitions
+from finops_pipeline.orchestration.settings import found_settings
 
 defs: dg.Definitions = build_definitions(found_settings())

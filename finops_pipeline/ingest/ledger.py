@@ -114,10 +114,10 @@ class Ledger:
 
     def knows(self, name: str, etag: str) -> bool:
         """Whether the object was archived under this change token."""
-        newest = self.newest(name)
+        newest = self.newest_of(name)
         return newest is not None and newest.etag == etag
 
-    def newest(self, name: str) -> LedgerEntry | None:
+    def newest_of(self, name: str) -> LedgerEntry | None:
         """What was archived last under that name, whether it can be read or not."""
         return self._versions.get(name)
 

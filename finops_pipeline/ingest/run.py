@@ -102,7 +102,7 @@ class Ingest:
         fetched = fetch(self.location, report, self.spool)
         now = self.clock().replace(microsecond=0)
         identity = report_id(self.source.name, report.name, fetched.sha256)
-        newest = self.ledger.newest(report.name)
+        newest = self.ledger.newest_of(report.name)
         if newest is not None and newest.report_id == identity:  # touched, not changed
             fetched.path.unlink()
             return dataclasses.replace(newest, etag=report.etag)

@@ -135,7 +135,7 @@ def _with_catalogues(row: ir.Table, format_name: str) -> ir.Table:
         possible_day=possible,
         charge_day=possible.ifelse(day, row.delivery_day),
         service_key=lookup_key(row.key_service),
-        region_key=row.key_region.strip().lower(),
+        region_key=row.key_region.strip().lower().nullif(""),
         unit_key=row.key_unit.strip().lower(),
     )
     services = _catalogue("service", key=str, category=str, subcategory=str)
@@ -157,7 +157,7 @@ def _with_catalogues(row: ir.Table, format_name: str) -> ir.Table:
                 row.charge_day == rates.rate_charge_day_found,
             ],
         )
-        .mutate(unit=lambda t: t.unit_focus_found.coalesce(_plain_unit(t.key_unit)))
+        .mutate(unit=lambda t: t.unit_focus_found.coalesce(_plain_unit(t.key_unit).nullif("")))
     )
 
 

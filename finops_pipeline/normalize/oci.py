@@ -34,4 +34,4 @@ def resource_type(resource_id: ir.StringValue, service: ir.StringValue) -> ir.St
     FOCUS 1.2: ResourceType must not be null when ResourceId is not.
     """
     named = resource_id.startswith("ocid1.").ifelse(resource_id.split(".")[1], service)
-    return resource_id.notnull().ifelse(named, ibis.null(str))
+    return resource_id.notnull().ifelse(named.nullif("").coalesce(service), ibis.null(str))

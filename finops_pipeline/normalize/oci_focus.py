@@ -9,7 +9,7 @@ from __future__ import annotations
 import ibis
 import ibis.expr.types as ir
 
-from finops_pipeline.engine.duckdb import is_json, parse_time
+from finops_pipeline.engine.duckdb import is_json, json_text, parse_time
 from finops_pipeline.normalize.expressions import Rule, required_text
 from finops_pipeline.normalize.oci import charge_category, resource_type
 
@@ -89,7 +89,7 @@ def columns(row: ir.Table) -> dict[str, ir.Value]:
     sku = row["SkuId"]
     usage = row.category == "Usage"
     provider = row["ProviderName"].coalesce(row["Provider"]).fill_null("Oracle")
-    tags = is_json(row["Tags"]).fill_null(False).ifelse(row["Tags"], "{}")
+    has_tags = (is_json(row["Tags"]) & row["Tags"].strip().startswith("{")).fill_null(False)
     return {
         "AvailabilityZone": row["AvailabilityZone"],
         "BilledCost": cost,
@@ -125,13 +125,14 @@ def columns(row: ir.Table) -> dict[str, ir.Value]:
         "SubAccountId": row["SubAccountId"],
         "SubAccountName": row["SubAccountName"].coalesce(row["SubAccountId"]),
         "SubAccountType": row["SubAccountId"].notnull().ifelse("Tenancy", ibis.null(str)),
-        "Tags": tags,
+        "Tags": has_tags.ifelse(row["Tags"], "{}"),
         "x_AttributedCost": row["number oci_AttributedCost"],
         "x_AttributedUsage": row["number oci_AttributedUsage"],
         "x_BackReferenceNumber": row["oci_BackReferenceNumber"],
         "x_CompartmentId": row["oci_CompartmentId"],
         "x_CompartmentName": row["oci_CompartmentName"],
         "x_IsCorrection": row.is_correction,
+        "x_OtherColumns": _others(row.other_columns, has_tags.ifelse(ibis.null(str), row["Tags"])),
         "x_OverageCost": row["number oci_CostOverage"],
         "x_OverageFlag": row["oci_OverageFlag"],
         "x_OverageQuantity": row["number oci_BilledQuantityOverage"],
@@ -139,6 +140,13 @@ def columns(row: ir.Table) -> dict[str, ir.Value]:
         "x_ListCostSource": list_cost.notnull().ifelse("delivered", "unit price"),
         "x_ReferenceNumber": row["oci_ReferenceNumber"],
     }
+
+
+def _others(others: ir.StringValue, tags: ir.StringValue) -> ir.StringValue:
+    """The columns that have no place of their own, and tags that are no JSON object: as text."""
+    rest = (others == "{}").ifelse("}", "," + others.substr(1))
+    both = '{"Tags":' + json_text(tags) + rest
+    return tags.isnull().ifelse(others.nullif("{}"), both)
 
 
 def _frequency(text: ir.StringValue) -> ir.StringValue:

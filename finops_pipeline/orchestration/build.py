@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import dagster as dg
 from dagster_duckdb import DuckDBResource
 
-from finops_pipeline.config import Settings, load_settings
+from finops_pipeline.config import Settings
 from finops_pipeline.orchestration.assets import key, source_assets
 from finops_pipeline.orchestration.automation import (
     daily_schedule,
@@ -19,25 +16,7 @@ from finops_pipeline.orchestration.company import company_assets
 from finops_pipeline.orchestration.partitions import daily
 from finops_pipeline.orchestration.pipeline import Pipeline
 
-CONFIG_VARIABLE = "FINOPS_CONFIG"
 _DEADLINE = "0 18 * * *"  # by then yesterday's costs should be there
-DEMO_CONFIG = Path(".finops/demo/finops.yaml")
-
-
-def find_config() -> Path:
-    """The configuration in force: $FINOPS_CONFIG, else finops.yaml here, else the demo's."""
-    if named := os.environ.get(CONFIG_VARIABLE):
-        return Path(named)
-    here = Path("finops.yaml")
-    return DEMO_CONFIG if not here.exists() and DEMO_CONFIG.exists() else here
-
-
-def found_settings() -> Settings:
-    """The settings in force; none at all where no file is, so that the UI still opens."""
-    path = find_config()
-    if not path.exists() and CONFIG_VARIABLE not in os.environ:
-        return Settings()
-    return load_settings(path)
 
 
 def build_definitions(settings: Settings) -> dg.Definitions:

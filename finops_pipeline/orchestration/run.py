@@ -37,6 +37,15 @@ class RunReport:
     company_days: list[date] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
+    def as_json(self) -> dict[str, Any]:
+        """The report as JSON holds it."""
+        return {
+            "delivered": self.delivered,
+            "rebuilt": {k: [d.isoformat() for d in v] for k, v in self.rebuilt.items()},
+            "company_days": [d.isoformat() for d in self.company_days],
+            "problems": self.problems,
+        }
+
     @property
     def idle(self) -> bool:
         """Whether there was nothing to do."""
@@ -213,6 +222,7 @@ class _Assets:
             instance=self._instance,
             resources=self._definitions.resources,
             tags=range_tags(start, end),
+            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
             raise_on_error=False,
         )
         return [_failure(event) for event in result.get_step_failure_events()]

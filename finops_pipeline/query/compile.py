@@ -65,7 +65,6 @@ def question(query: CostQuery) -> ir.Table:
             reporting=charges.x_ReportingCurrency,
             unit=charges.ConsumedUnit if query.metric == QUANTITY else ibis.null(str),
             cost=charges[query.column],
-            rows=ibis.literal(1, "int64"),
             rows_without=charges[query.column].isnull().cast("int64"),
             cost_without=charges[query.column].isnull().ifelse(charges[query.metric], _ZERO),
         ),
@@ -83,12 +82,12 @@ def question(query: CostQuery) -> ir.Table:
     return ibis.union(groups, totals)
 
 
-_SUMS = ("cost", "rows", "rows_without", "cost_without")
+_SUMS = ("cost", "rows_without", "cost_without")
 
 
 def _summed(rows: ir.Table, by: list[str]) -> ir.Table:
     return rows.group_by(by).agg(
-        **{name: rows[name].sum() for name in ("rows", "rows_without", "cost_without")},
+        **{name: rows[name].sum() for name in ("rows_without", "cost_without")},
         cost=rows.cost.sum().fill_null(_ZERO),
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
 from typing import Any
 
@@ -66,6 +67,20 @@ def test_short_forms_mean_the_same() -> None:
     assert short.as_of == datetime(2025, 3, 1, tzinfo=UTC)
 
 
+def test_a_time_without_zone_is_utc_wherever_it_is_asked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    try:
+        asked = [CostQuery(as_of=datetime(2025, 3, 1)).as_of]
+        asked.append(CostQuery.model_validate({"as_of": "2025-03-01T09:00:00+09:00"}).as_of)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert asked == [datetime(2025, 3, 1, tzinfo=UTC)] * 2
+
+
 def test_a_question_survives_json_and_cannot_be_changed() -> None:
     query = CostQuery(
         by=("tag:a,b",), exclude={"tier": ("tag",), "charge_category": ("Tax",)}, top=2
@@ -74,4 +89,4 @@ def test_a_question_survives_json_and_cannot_be_changed() -> None:
     assert again == query
     assert list(query.exclude) == ["charge_category", "tier"]
     with pytest.raises(ValidationError):
-        query.top = 3  # type: ignore[misc]
+        query.top = 3

@@ -1,0 +1,297 @@
+"""The `finops` command. Each command reads the settings, calls one function, shows its result.
+
+What a command does is in the module it calls; what it says and how it exits is in `console.py`.
+Imports stand inside the commands: a command loads only what it needs, so it starts quickly.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date, datetime
+from pathlib import Path
+from typing import Annotated, Literal, Optional
+
+import typer
+
+from finops_pipeline import console
+from finops_pipeline.config import ConfigError, Settings, load_settings
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Cloud bills into figures that people act on and auditors trust.",
+)
+
+Format = Literal["table", "json", "csv"]
+Config = Annotated[
+    Optional[Path],  # noqa: UP007, UP045 - typer reads the annotation itself
+    typer.Option("--config", help="finops.yaml; by default the one here, else the demo's."),
+]
+Since = Annotated[
+    Optional[datetime],  # noqa: UP007, UP045
+    typer.Option("--from", formats=["%Y-%m-%d"], help="First charge day."),
+]
+Until = Annotated[
+    Optional[datetime],  # noqa: UP007, UP045
+    typer.Option("--to", formats=["%Y-%m-%d"], help="Last charge day."),
+]
+
+
+def main() -> None:
+    """Entry point of the `finops` command."""
+    # Dagster marks per-partition checks as a preview; that is ours to know, not the user's.
+    warnings.filterwarnings("ignore", module=r"finops_pipeline\.orchestration")
+    warnings.filterwarnings("ignore", module=r"dagster\.")
+    app()
+
+
+@app.command()
+def demo(
+    days: Annotated[int, typer.Option(min=1, max=400)] = 35,
+    rows: Annotated[int, typer.Option(min=3_000)] = 200_000,
+    home: Annotated[Path, typer.Option(help="Where everything is put.")] = Path(".finops"),
+) -> None:
+    """Make a tenancy, run the whole pipeline, show the result."""
+    from finops_pipeline.demo.command import DemoError, make_demo
+
+    with _teaching(DemoError), console.bar(f"making {rows:,} rows of {days} days") as progress:
+        config, made = make_demo(home, days=days, rows=rows, progress=progress)
+    if not made:
+        console.say(f"the demo's reports are there already: {config.parent}")
+    settings = _settings(config)
+    _run(settings, (), None, None, full=False)
+    _show_demo(settings, config)
+
+
+def _show_demo(settings: Settings, config: Path) -> None:
+    from finops_pipeline.orchestration.pipeline import Pipeline
+    from finops_pipeline.query.answer import ask
+    from finops_pipeline.query.model import CostQuery
+    from finops_pipeline.query.show import show
+
+    pipeline = Pipeline(settings)
+    with pipeline.engine() as engine:
+        for by in ("service", "owner"):
+            query = CostQuery(by=(by,), top=12)
+            console.answer(f"Effective cost by {by}\n{show(ask(pipeline.home, engine, query))}")
+    home = settings.home
+    console.answer(
+        f"Reports   {config.parent}\n"
+        f"Lake      {home / 'lake'} (Delta tables)\n"
+        f"Catalogue {home / 'warehouse.duckdb'} (open it with any DuckDB client)\n"
+        f"Events    {home / 'events.jsonl'}\n\n"
+        "Next:\n"
+        "  make dev                               lineage, checks and backfills in the browser\n"
+        "  finops costs --by owner,service --top 20\n"
+        "  finops costs --by month,currency --format json\n"
+        "  finops explain ID                      with an x_AllocationId of allocated_costs\n"
+        "  finops export --focus 1.2 --out focus.parquet\n"
+    )
+
+
+@app.command()
+def run(
+    source: Annotated[
+        Optional[list[str]],  # noqa: UP007, UP045
+        typer.Option(help="Only this source; may be given several times."),
+    ] = None,
+    since: Since = None,
+    until: Until = None,
+    full: Annotated[bool, typer.Option("--full", help="Look at every charge day again.")] = False,
+    config: Config = None,
+    output: Annotated[Literal["text", "json"], typer.Option("--format")] = "text",
+) -> None:
+    """Ingest what is new and rebuild what it touched."""
+    _run(_settings(config), tuple(source or ()), since, until, full, output)
+
+
+def _run(
+    settings: Settings,
+    sources: tuple[str, ...],
+    since: datetime | None,
+    until: datetime | None,
+    full: bool,
+    output: str = "text",
+) -> None:
+    from finops_pipeline.orchestration.run import Run, Wanted
+
+    if not settings.sources:
+        console.wrong_use("finops.yaml has no source; add one under `sources:` (see README)")
+    wanted = Wanted(sources, _day(since), _day(until), full)
+    with _teaching(), console.steps() as progress:
+        report = Run(settings, wanted, progress).run()
+    if output == "json":
+        console.answer(json.dumps(report.as_json(), indent=2))
+    elif report.idle:
+        console.say("nothing new: every report is known and every figure is up to date")
+    else:
+        for name in sorted(report.delivered | report.rebuilt):
+            rebuilt = len(report.rebuilt.get(name, ()))
+            new = report.delivered.get(name, 0)
+            console.say(f"{name}: {new} new reports, {rebuilt} charge days rebuilt")
+    console.problems(report.problems)
+
+
+@app.command()
+def costs(
+    by: Annotated[str, typer.Option(help="Dimensions, such as service,owner or tag:team.")] = "",
+    metric: Annotated[str, typer.Option()] = "EffectiveCost",
+    since: Since = None,
+    until: Until = None,
+    where: Annotated[
+        Optional[list[str]],  # noqa: UP007, UP045
+        typer.Option("--where", help="dimension=value,value; keeps only these."),
+    ] = None,
+    exclude: Annotated[
+        Optional[list[str]],  # noqa: UP007, UP045
+        typer.Option("--exclude", help="dimension=value,value; leaves these out."),
+    ] = None,
+    currency: Annotated[str, typer.Option(help="`reporting` or a billing currency.")] = "reporting",
+    top: Annotated[Optional[int], typer.Option(min=1)] = None,  # noqa: UP007, UP045
+    order: Annotated[str, typer.Option(help="cost or name")] = "cost",
+    as_of: Annotated[
+        Optional[datetime],  # noqa: UP007, UP045
+        typer.Option("--as-of", help="As known at this time (UTC)."),
+    ] = None,
+    output: Annotated[Format, typer.Option("--format")] = "table",
+    config: Config = None,
+) -> None:
+    """Ask what was spent, by whom, on what."""
+    from pydantic import ValidationError
+
+    from finops_pipeline.orchestration.pipeline import Pipeline
+    from finops_pipeline.query.answer import ask
+    from finops_pipeline.query.model import CostQuery, QueryError
+    from finops_pipeline.query.model import problems as query_problems
+    from finops_pipeline.query.show import show
+    from finops_pipeline.query.show import warnings as missing
+
+    pipeline = Pipeline(_settings(config))
+    asked = {
+        "by": by, "metric": metric, "since": _day(since), "until": _day(until), "top": top,
+        "filters": _values("--where", where), "exclude": _values("--exclude", exclude),
+        "currency": currency, "order": order, "as_of": as_of,
+    }  # fmt: skip
+    try:
+        query = CostQuery.model_validate(asked)
+    except ValidationError as error:
+        console.wrong_use(query_problems(error))
+    with _teaching(QueryError), pipeline.engine() as engine:
+        found = ask(pipeline.home, engine, query)
+    console.answer(show(found, output))
+    console.problems(missing(found))
+
+
+@app.command()
+def explain(
+    figure: Annotated[str, typer.Argument(metavar="ID", help="An x_AllocationId, or its start.")],
+    output: Annotated[Literal["table", "json"], typer.Option("--format")] = "table",
+    config: Config = None,
+) -> None:
+    """Follow a figure back to its rule, its shares, its rate and its report lines."""
+    from finops_pipeline.orchestration.pipeline import Pipeline
+    from finops_pipeline.query.explain import ExplainError, show_explanation
+    from finops_pipeline.query.explain import explain as explanation_of
+
+    pipeline = Pipeline(_settings(config))
+    with _teaching(ExplainError), pipeline.engine() as engine:
+        explanation = explanation_of(pipeline.home, engine, figure)
+    console.answer(show_explanation(explanation, output))
+    if not explanation.adds_up:
+        console.problems([f"the charges of {figure} do not add up to it"])
+
+
+@app.command()
+def export(
+    out: Annotated[Path, typer.Option(help="A .parquet, .csv or .csv.gz file.")],
+    focus: Annotated[str, typer.Option(help="Version of FOCUS.")] = "1.2",
+    since: Since = None,
+    until: Until = None,
+    source: Annotated[Optional[list[str]], typer.Option()] = None,  # noqa: UP007, UP045
+    config: Config = None,
+) -> None:
+    """Write FOCUS data for others."""
+    from finops_pipeline.orchestration.pipeline import Pipeline
+    from finops_pipeline.store.export import ExportError, export_focus
+
+    pipeline = Pipeline(_settings(config))
+    with _teaching(ExportError), pipeline.engine() as engine:
+        result = export_focus(
+            pipeline.home, engine, out, focus, _day(since), _day(until), source or None
+        )
+    console.say(f"{result.rows:,} charges in {result.path}")
+
+
+@app.command()
+def rejected(
+    since: Since = None,
+    until: Until = None,
+    output: Annotated[Format, typer.Option("--format")] = "table",
+    config: Config = None,
+) -> None:
+    """List the rows that broke the contract: report, row, column, value, what was expected."""
+    from finops_pipeline.orchestration.pipeline import Pipeline
+    from finops_pipeline.query.rejected import rejected_rows, show_rejected
+
+    pipeline = Pipeline(_settings(config))
+    with pipeline.engine() as engine:
+        rows = rejected_rows(pipeline.home, engine, _day(since), _day(until))
+    console.answer(show_rejected(rows, output))
+
+
+@app.command()
+def doctor(
+    output: Annotated[Literal["text", "json"], typer.Option("--format")] = "text",
+    config: Config = None,
+) -> None:
+    """Look at credentials, permissions and freshness; say what is missing and how to mend it."""
+    from finops_pipeline.orchestration.doctor import examine
+
+    with _teaching():
+        found = examine(_settings(config))
+    if output == "json":
+        console.answer(json.dumps([f.as_json() for f in found], indent=2))
+    else:
+        for finding in found:
+            console.answer(finding.as_text())
+    if not all(f.ok for f in found):
+        raise typer.Exit(console.FOUND_PROBLEMS)
+
+
+def _settings(config: Path | None) -> Settings:
+    with _teaching():
+        from finops_pipeline.orchestration.settings import find_config
+
+        return load_settings(config or find_config())
+
+
+@contextmanager
+def _teaching(*errors: type[Exception]) -> Iterator[None]:
+    """Errors that a user can cause, as one message and exit code 2."""
+    try:
+        yield
+    except (ConfigError, *errors) as error:
+        console.wrong_use(str(error))
+
+
+def _day(moment: datetime | None) -> date | None:
+    return moment.date() if moment else None
+
+
+def _values(option: str, texts: list[str] | None) -> dict[str, tuple[str, ...]]:
+    found: dict[str, tuple[str, ...]] = {}
+    for text in texts or ():
+        name, sign, values = text.partition("=")
+        if not sign:
+            console.wrong_use(f"{option} {text!r}: expected dimension=value, such as owner=web")
+        found[name] = (*found.get(name, ()), *values.split(","))
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main())

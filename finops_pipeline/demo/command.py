@@ -1,0 +1,46 @@
+"""`finops demo`: a made company below the home folder, made once.
+
+The company itself is made in `company.py`.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from finops_pipeline.demo.company import make_company
+
+_MADE_WITH = "demo.json"
+
+
+class DemoError(Exception):
+    """The demo cannot be made there; the message says why and what to do."""
+
+
+def make_demo(
+    home: Path, *, days: int, rows: int, progress: Callable[[int, int], None]
+) -> tuple[Path, bool]:
+    """Make the demo company below `home`; returns its finops.yaml, and whether it was made now.
+
+    Made beside and renamed, so that a demo that was stopped half-way is made again. Raises
+    DemoError when one of another size is there.
+    """
+    folder = home / "demo"
+    wanted = {"days": days, "rows": rows}
+    if folder.exists():
+        made_with = json.loads((folder / _MADE_WITH).read_text(encoding="utf-8"))
+        if made_with != wanted:
+            raise DemoError(
+                f"{folder} holds a demo of {made_with['days']} days and {made_with['rows']:,} "
+                f"rows; remove {home}, or put this one elsewhere with --home"
+            )
+        return folder / "finops.yaml", False
+    partial = home / "demo.part"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    make_company(partial, days=days, rows=rows, progress=progress, home="..")
+    (partial / _MADE_WITH).write_text(json.dumps(wanted), encoding="utf-8")
+    partial.rename(folder)
+    return folder / "finops.yaml", True

