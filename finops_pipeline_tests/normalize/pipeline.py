@@ -223,10 +223,14 @@ class Pipeline:
     def run(self, only: Sequence[str] | None = None) -> Outcome:
         """Ingest what is new (or only these reports), normalize what is stale; read the lake."""
         self.reports.mkdir(parents=True, exist_ok=True)
-        with DuckDBEngine("500MB", self.folder / "spill") as engine:
+        with self.engine() as engine:
             ingested = self.ingest(engine, only)
             results = self.normalize(engine)
         return self.outcome(ingested, results)
+
+    def engine(self) -> DuckDBEngine:
+        """An engine of its own."""
+        return DuckDBEngine("500MB", self.folder / "spill")
 
     def ingest(self, engine: DuckDBEngine, only: Sequence[str] | None = None) -> Ingested:
         """Ingest what is new, or only these reports."""

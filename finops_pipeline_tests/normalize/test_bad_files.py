@@ -121,7 +121,7 @@ def test_an_archived_report_that_was_damaged_is_named_and_blocks_no_other_day(
     pipeline = Pipeline(tmp_path)
     pipeline.deliver("a.csv.gz", GOOD)
     pipeline.deliver("b.csv", report([line(ref="b", start="2026-09-08T10:00Z")]))
-    with _engine(tmp_path) as engine:
+    with pipeline.engine() as engine:
         pipeline.ingest(engine)
         [archived] = pipeline.home.archive.root.rglob("a.csv.gz")
         archived.write_bytes(archived.read_bytes()[:-9])
@@ -137,8 +137,3 @@ def test_an_archived_report_that_was_damaged_is_named_and_blocks_no_other_day(
     assert_balanced(outcome)
     assert sorted(outcome.costs) == ["b", "good"]
 
-
-def _engine(folder: Path):  # type: ignore[no-untyped-def]
-    from finops_pipeline.engine.duckdb import DuckDBEngine
-
-    return DuckDBEngine("500MB", folder / "spill")

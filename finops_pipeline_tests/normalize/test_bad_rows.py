@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 
@@ -103,10 +104,9 @@ def test_nothing_else_is_lost(ran: Ran) -> None:
     assert ran.outcome.costs == {f"good-{i}": Decimal(1) for i in range(len(BAD))}
     assert len(ran.outcome.rejected) == len(BAD)
     assert total(ran.outcome, "delivered_rows") == 2 * len(BAD)
-    # Costs that can be read are delivered; 10^13 too, which is a number, but not one of a charge.
+    # Costs that can be read are delivered: 10^13 too (10^12 and its negative make nothing).
     readable = sum(3 for column, _, _ in BAD.values() if column != "cost")
-    large = 10**13 + 10**12 - 10**12
-    assert total(ran.outcome, "delivered_cost") == len(BAD) + readable + large
+    assert total(ran.outcome, "delivered_cost") == len(BAD) + readable + 10**13
 
 
 GOOD_COSTS = {
@@ -144,8 +144,10 @@ ROUNDED_COSTS = {
 
 
 @pytest.mark.parametrize("format_", FORMATS)
-def test_every_spelling_of_a_number_keeps_its_digits(tmp_path: object, format_: ReportFormat) -> None:
-    pipeline = Pipeline(tmp_path, format_)  # type: ignore[arg-type]
+def test_every_spelling_of_a_number_keeps_its_digits(
+    tmp_path: Path, format_: ReportFormat
+) -> None:
+    pipeline = Pipeline(tmp_path, format_)
     spelled = GOOD_COSTS | ROUNDED_COSTS
     pipeline.deliver("n.csv", report([line(format_, ref=c, cost=c) for c in spelled]))
     outcome = pipeline.run()
@@ -154,8 +156,8 @@ def test_every_spelling_of_a_number_keeps_its_digits(tmp_path: object, format_: 
     assert [entry["rounded_rows"] for entry in outcome.ledger] == [len(ROUNDED_COSTS)]
 
 
-def test_many_impossible_costs_overflow_no_sum(tmp_path: object) -> None:
-    pipeline = Pipeline(tmp_path)  # type: ignore[arg-type]
+def test_many_impossible_costs_overflow_no_sum(tmp_path: Path) -> None:
+    pipeline = Pipeline(tmp_path)
     pipeline.deliver(
         "a.csv", report([line(ref=f"r{i}", cost="9" * (19 + i % 2)) for i in range(40)])
     )
@@ -166,8 +168,8 @@ def test_many_impossible_costs_overflow_no_sum(tmp_path: object) -> None:
     assert [r["value"] for r in outcome.rejected] == ["9" * (19 + i % 2) for i in range(40)]
 
 
-def test_other_numbers_must_be_numbers_too(tmp_path: object) -> None:
-    pipeline = Pipeline(tmp_path)  # type: ignore[arg-type]
+def test_other_numbers_must_be_numbers_too(tmp_path: Path) -> None:
+    pipeline = Pipeline(tmp_path)
     columns = ("usage/billedQuantity", "cost/unitPrice", "cost/myCostOverage", "cost/attributedCost")
     pipeline.deliver("a.csv", report([line(ref=c, cost="2", **{c: "much"}) for c in columns]))
     outcome = pipeline.run()
@@ -177,8 +179,8 @@ def test_other_numbers_must_be_numbers_too(tmp_path: object) -> None:
     }
 
 
-def test_a_long_value_is_shown_cut(tmp_path: object) -> None:
-    pipeline = Pipeline(tmp_path)  # type: ignore[arg-type]
+def test_a_long_value_is_shown_cut(tmp_path: Path) -> None:
+    pipeline = Pipeline(tmp_path)
     pipeline.deliver("a.csv", report([line(cost="x" * 5000)]))
     [row] = pipeline.run().rejected
     assert row["value"] == "x" * 200

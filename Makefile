@@ -1,0 +1,48 @@
+# make demo · make test · make dev · make bench · make lint
+# Everything is installed into .venv, at the versions of constraints.txt.
+
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+TESTS ?= finops_pipeline_tests
+
+.PHONY: demo test dev bench lint types fix validate browser clean
+
+$(READY): pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null 2>&1 && $(PYTHON) -m venv $(VENV) || python3 -m venv $(VENV)
+	$(BIN)/python -c 'import sys; assert sys.version_info >= (3, 11), "Python 3.11 or newer is needed; name one: make PYTHON=…"'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[ui,dev]'
+	@touch $@
+
+demo: $(READY)            ## make a tenancy, run the whole pipeline, show the result
+	$(BIN)/finops demo
+
+dev: $(READY)             ## the Dagster UI on http://127.0.0.1:3000
+	$(BIN)/dagster dev --host 127.0.0.1 --port 3000
+
+test: $(READY)            ## lint, types and all tests
+	$(MAKE) lint types
+	$(BIN)/python -m pytest $(TESTS) -n 2 --dist loadgroup
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY)
+	$(BIN)/mypy
+
+fix: $(READY)             ## mend what ruff can mend
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(READY)           ## speed and memory beside the floor of this machine
+	$(BIN)/python -m benchmarks
+
+validate: $(READY)        ## the official FOCUS validator on the demo's export
+	$(BIN)/finops demo >/dev/null
+	$(BIN)/finops export --focus 1.2 --out .finops/focus-1.2.parquet
+	$(BIN)/python scripts/focus_validator/run.py .finops/focus-1.2.parquet
+
+clean:
+	rm -rf $(VENV) .venv312 .finops .dagster .mypy_cache .ruff_cache .pytest_cache .hypothesis

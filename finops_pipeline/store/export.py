@@ -1,0 +1,145 @@
+"""Export: the charges of the lake as one FOCUS file for others, Parquet or CSV.
+
+Exactly the columns of the FOCUS version, in its order. What the columns hold is decided where
+reports are normalized (`normalize/`); whether a file satisfies FOCUS's own validator is found by
+`scripts/focus_validator`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+import ibis
+import ibis.expr.types as ir
+
+from finops_pipeline.contracts.forms import ibis_schema
+from finops_pipeline.contracts.tables import Column, focus_columns, tables
+from finops_pipeline.engine.duckdb import DuckDBEngine, publish
+from finops_pipeline.lake.delta import LakeFile
+from finops_pipeline.lake.home import Home
+
+VERSIONS = ("1.2",)
+SUFFIXES = (".parquet", ".csv", ".csv.gz")
+
+_BOUND = "exported charges"  # the name that the engine binds the files to
+_NUMBERS = ("Decimal", "Rate", "Share")
+
+
+class ExportError(Exception):
+    """An export that cannot be made; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    """A finished export: how many charges, and where."""
+
+    rows: int
+    path: Path
+
+
+def export_focus(
+    home: Home,
+    engine: DuckDBEngine,
+    out: Path,
+    version: str = "1.2",
+    since: date | None = None,
+    until: date | None = None,
+    sources: Sequence[str] | None = None,
+    with_x: bool = False,
+) -> ExportResult:
+    """Write the charges of these charge days and sources as FOCUS data. Raises ExportError.
+
+    `out` says the form by its name; it is replaced once the whole file is written. `with_x` adds
+    the `x_` columns after those of FOCUS. Charges come by day, then source, then as stored: the
+    same lake gives the same file.
+    """
+    if version not in VERSIONS:
+        raise ExportError(f"FOCUS {version} is not supported; supported: {', '.join(VERSIONS)}")
+    suffix = _suffix(out)
+    table = home.table("focus_costs")
+    files = _wanted(table.files(), since, until, sources)
+    engine.bind_files(_BOUND, table.table, [table.path(f) for f in files])
+    columns = tables()["focus_costs"].columns if with_x else focus_columns()
+    try:
+        if suffix == ".parquet":
+            return ExportResult(engine.write(_select(columns, as_text=False), out), out)
+        return ExportResult(_write_csv(engine, _select(columns, as_text=True), out, suffix), out)
+    except OSError as error:
+        raise ExportError(f"{out} cannot be written: {error.strerror or error}") from error
+
+
+def _suffix(out: Path) -> str:
+    found = next((s for s in SUFFIXES if out.name.lower().endswith(s)), None)
+    if found is None:
+        raise ExportError(f"{out.name}: the name must end with {', '.join(SUFFIXES)}")
+    if out.is_dir():
+        raise ExportError(f"{out} is a folder; give the name of a file")
+    return found
+
+
+def _wanted(
+    files: Sequence[LakeFile],
+    since: date | None,
+    until: date | None,
+    sources: Sequence[str] | None,
+) -> list[LakeFile]:
+    """The files to export, by day and source; a partition of charges is a source and a day."""
+    if not files:
+        raise ExportError("the lake holds no charges yet; `finops run` brings them in")
+    known = sorted({f.partition[0] for f in files})
+    if unknown := sorted(set(sources or ()) - set(known)):
+        raise ExportError(
+            f"no charges of source {', '.join(unknown)}; the lake holds {', '.join(known)}"
+        )
+    here = [f for f in files if not sources or f.partition[0] in sources]
+    chosen = [
+        f
+        for f in here
+        if (since is None or f.partition[1] >= since.isoformat())
+        and (until is None or f.partition[1] <= until.isoformat())
+    ]
+    if not chosen:
+        days = sorted(f.partition[1] for f in here)
+        raise ExportError(
+            f"no charges from {since or 'the first day'} to {until or 'the last'}; "
+            f"the lake holds {days[0]} to {days[-1]}"
+        )
+    return sorted(chosen, key=lambda f: (f.partition[1], f.partition[0], f.fingerprint))
+
+
+def _select(columns: Sequence[Column], as_text: bool) -> str:
+    charges = ibis.table(ibis_schema(tables()["focus_costs"]), name=_BOUND)
+    return DuckDBEngine.compile(
+        charges.select(
+            **{c.name: _text(c, charges[c.name]) if as_text else charges[c.name] for c in columns}
+        )
+    )
+
+
+def _text(column: Column, value: ir.Value) -> ir.Value:
+    """As FOCUS writes it in text: `2026-08-01T00:00:00Z`; numbers plain, without idle zeros."""
+    if column.type == "Date/Time":
+        return value.strftime("%Y-%m-%dT%H:%M:%SZ")
+    if column.type in _NUMBERS:  # their text always has a point, so the zeros are a fraction's
+        return value.cast(str).re_replace(r"\.?0+$", "")
+    return value
+
+
+def _write_csv(engine: DuckDBEngine, sql: str, out: Path, suffix: str) -> int:
+    """One streaming COPY; nulls are empty, an empty text is `""`."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    partial = out.with_name(f".{out.name}.{os.getpid()}.part")
+    compression = "gzip" if suffix.endswith(".gz") else "none"
+    quoted = str(partial).replace("'", "''")
+    try:
+        copied = engine.connection.execute(
+            f"COPY ({sql}) TO '{quoted}' (FORMAT csv, HEADER, COMPRESSION {compression})"
+        ).fetchone()
+        publish(partial, out)
+    finally:
+        partial.unlink(missing_ok=True)
+    return int(copied[0]) if copied else 0
