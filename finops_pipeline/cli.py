@@ -7,13 +7,12 @@ Imports stand inside the commands: a command loads only what it needs, so it sta
 from __future__ import annotations
 
 import json
-import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date, datetime
 from pathlib import Path
-from typing import Annotated, Literal, Optional
+from typing import Annotated, Literal
 
 import typer
 
@@ -29,15 +28,15 @@ app = typer.Typer(
 
 Format = Literal["table", "json", "csv"]
 Config = Annotated[
-    Optional[Path],  # noqa: UP007, UP045 - typer reads the annotation itself
+    Path | None,
     typer.Option("--config", help="finops.yaml; by default the one here, else the demo's."),
 ]
 Since = Annotated[
-    Optional[datetime],  # noqa: UP007, UP045
+    datetime | None,
     typer.Option("--from", formats=["%Y-%m-%d"], help="First charge day."),
 ]
 Until = Annotated[
-    Optional[datetime],  # noqa: UP007, UP045
+    datetime | None,
     typer.Option("--to", formats=["%Y-%m-%d"], help="Last charge day."),
 ]
 
@@ -97,7 +96,7 @@ def _show_demo(settings: Settings, config: Path) -> None:
 @app.command()
 def run(
     source: Annotated[
-        Optional[list[str]],  # noqa: UP007, UP045
+        list[str] | None,
         typer.Option(help="Only this source; may be given several times."),
     ] = None,
     since: Since = None,
@@ -144,18 +143,18 @@ def costs(
     since: Since = None,
     until: Until = None,
     where: Annotated[
-        Optional[list[str]],  # noqa: UP007, UP045
+        list[str] | None,
         typer.Option("--where", help="dimension=value,value; keeps only these."),
     ] = None,
     exclude: Annotated[
-        Optional[list[str]],  # noqa: UP007, UP045
+        list[str] | None,
         typer.Option("--exclude", help="dimension=value,value; leaves these out."),
     ] = None,
     currency: Annotated[str, typer.Option(help="`reporting` or a billing currency.")] = "reporting",
-    top: Annotated[Optional[int], typer.Option(min=1)] = None,  # noqa: UP007, UP045
+    top: Annotated[int | None, typer.Option(min=1)] = None,
     order: Annotated[str, typer.Option(help="cost or name")] = "cost",
     as_of: Annotated[
-        Optional[datetime],  # noqa: UP007, UP045
+        datetime | None,
         typer.Option("--as-of", help="As known at this time (UTC)."),
     ] = None,
     output: Annotated[Format, typer.Option("--format")] = "table",
@@ -212,7 +211,7 @@ def export(
     focus: Annotated[str, typer.Option(help="Version of FOCUS.")] = "1.2",
     since: Since = None,
     until: Until = None,
-    source: Annotated[Optional[list[str]], typer.Option()] = None,  # noqa: UP007, UP045
+    source: Annotated[list[str] | None, typer.Option()] = None,
     config: Config = None,
 ) -> None:
     """Write FOCUS data for others."""
@@ -275,7 +274,9 @@ def _teaching(*errors: type[Exception]) -> Iterator[None]:
     """Errors that a user can cause, as one message and exit code 2."""
     try:
         yield
-    except (ConfigError, *errors) as error:
+    except Exception as error:
+        if not isinstance(error, (ConfigError, *errors)):
+            raise
         console.wrong_use(str(error))
 
 
@@ -294,4 +295,4 @@ def _values(option: str, texts: list[str] | None) -> dict[str, tuple[str, ...]]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

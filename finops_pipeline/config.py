@@ -15,7 +15,9 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 ReportFormat = Literal["oci_cost_csv", "oci_focus"]
-Authentication = Literal["config_file", "security_token", "instance_principal", "resource_principal"]
+Authentication = Literal[
+    "config_file", "security_token", "instance_principal", "resource_principal"
+]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
 CurrencyCode = Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
 

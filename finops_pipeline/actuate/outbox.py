@@ -23,9 +23,9 @@ from pathlib import Path
 from cloudevents.core.v1.event import CloudEvent
 from filelock import FileLock
 
-from finops_pipeline.actuate.durable import make_folder, sync_folder, write_whole
 from finops_pipeline.actuate.events import from_json, to_json
 from finops_pipeline.actuate.sinks import Sink, SinkError
+from finops_pipeline.durable import make_folder, sync_folder, write_whole
 
 # Ids and sink names become file names: nothing that could leave the folder or hide in it.
 _EVENT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")

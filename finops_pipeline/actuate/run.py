@@ -115,9 +115,7 @@ class Actuate:
             if found:
                 file = LakeFile((day.isoformat(),), self._fingerprint(day.isoformat()))
                 rows = [{**asdict(s), "crossed": [str(t) for t in s.crossed]} for s in found]
-                self.engine.bind_arrow("written", pa.Table.from_pylist(rows, schema=schema))
-                self.engine.write("SELECT * FROM written", table.path(file))
-                files.append(file)
+                files.append(table.write(file, pa.Table.from_pylist(rows, schema=schema)))
         table.replace([(day.isoformat(),) for day in statuses], files)
 
 

@@ -15,8 +15,8 @@ from typing import BinaryIO, Protocol
 from cloudevents.core.v1.event import CloudEvent
 from filelock import FileLock
 
-from finops_pipeline.actuate.durable import make_folder, sync_folder
 from finops_pipeline.actuate.events import to_json
+from finops_pipeline.durable import make_folder, sync_folder
 
 
 class SinkError(Exception):

@@ -53,4 +53,5 @@ def _findings(table: Table, errors: SchemaErrors) -> list[Violation]:
 
 def _shown(cases: object) -> list[str]:
     limited = cases.limit(5).to_pyarrow().to_pylist() if hasattr(cases, "limit") else [cases]
-    return [str(next(iter(c.values()))) if isinstance(c, dict) and len(c) == 1 else str(c) for c in limited]
+    single = (c.values() if isinstance(c, dict) and len(c) == 1 else [c] for c in limited)
+    return [str(value) for values in single for value in values]

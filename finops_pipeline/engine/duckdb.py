@@ -1,8 +1,8 @@
 """DuckDB, the default engine: reads reports and Parquet, runs expressions, writes Parquet.
 
 Expressions are Ibis over named tables, written once for every engine; this module binds the names
-to data and runs them. What DuckDB does in its own way (reading CSV, parsing times) is here and
-nowhere else. What the expressions mean is elsewhere (the stages).
+to data and runs them. Functions that DuckDB spells in its own way are in `functions.py`; what the
+expressions mean is in the stages.
 """
 
 from __future__ import annotations
@@ -21,20 +21,11 @@ import ibis.expr.types as ir
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from finops_pipeline.contracts.forms import MONEY, RATE, SHARE, ibis_schema
+from finops_pipeline.contracts.forms import ibis_schema
 from finops_pipeline.contracts.tables import Table
+from finops_pipeline.durable import publish
 
 LONGEST_LINE = 2 * 1024 * 1024  # bytes; a longer line is rejected, see ingest/salvage.py
-
-# As providers write them; a time without zone is UTC.
-_TIME_FORMATS = [
-    "%Y-%m-%dT%H:%MZ",
-    "%Y-%m-%dT%H:%M:%SZ",
-    "%Y-%m-%dT%H:%M:%S.%gZ",
-    "%Y-%m-%dT%H:%M:%S%z",
-    "%Y-%m-%d %H:%M:%S",
-    "%Y-%m-%d",
-]
 
 
 class ReportSyntaxError(Exception):
@@ -43,89 +34,6 @@ class ReportSyntaxError(Exception):
 
 class ReportCutOffError(Exception):
     """A compressed report that ends before its end, or is not compressed as its name says."""
-
-
-@ibis.udf.scalar.builtin(name="try_strptime", signature=((str, list[str]), "timestamp('UTC', 6)"))
-def _try_strptime(text: str, formats: list[str]) -> Any: ...
-
-
-@ibis.udf.scalar.builtin(name="to_json", signature=((str,), str))
-def _to_json(text: str) -> Any: ...
-
-
-def json_text(text: ir.StringValue) -> ir.StringValue:
-    """A text as a JSON string with its quotes; null stays null."""
-    quoted: ir.StringValue = _to_json(text)  # type: ignore[arg-type]
-    return quoted
-
-
-@ibis.udf.scalar.builtin(name="json_valid", signature=((str,), "bool"))
-def _json_valid(text: str) -> Any: ...
-
-
-def is_json(text: ir.StringValue) -> ir.BooleanValue:
-    """Whether a text is JSON; null stays null."""
-    found: ir.BooleanValue = _json_valid(text)  # type: ignore[arg-type]
-    return found
-
-
-@ibis.udf.scalar.builtin(
-    name="multiply", signature=(("decimal(18, 18)", "decimal(20, 12)"), "decimal(38, 30)")
-)
-def _multiply(a: Any, b: Any) -> Any: ...
-
-
-def small_product(part: ir.DecimalValue, factor: ir.DecimalValue) -> ir.DecimalValue:
-    """The exact product of a part below 1 and a rate, `decimal(38, 30)`.
-
-    By the function's name, since Ibis cannot type a product whose operands fit into neither.
-    """
-    product: ir.DecimalValue = _multiply(part.cast("decimal(18, 18)"), factor.cast(RATE))
-    return product
-
-
-@ibis.udf.scalar.builtin(
-    name="multiply", signature=(("decimal(24, 6)", "decimal(13, 12)"), "decimal(37, 18)")
-)
-def _multiply_share(a: Any, b: Any) -> Any: ...
-
-
-def share_product(part: ir.DecimalValue, share: ir.DecimalValue) -> ir.DecimalValue:
-    """The exact product of an amount of 6 digits after the point and a share of 12."""
-    product: ir.DecimalValue = _multiply_share(part.cast("decimal(24, 6)"), share.cast(SHARE))
-    return product
-
-
-@ibis.udf.scalar.builtin(name="md5", signature=((str,), str))
-def _md5(text: str) -> Any: ...
-
-
-def text_hash(values: Sequence[ir.Value]) -> ir.StringValue:
-    """A hash of values in order, 32 hexadecimal digits; null differs from empty text."""
-    parts = [v.cast(str).fill_null("\x00") for v in values]
-    joined: ir.StringValue = _md5(ibis.literal("\x1f").join(parts))  # type: ignore[arg-type]
-    return joined
-
-
-def parse_time(text: ir.StringValue) -> ir.TimestampValue:
-    """The instant that a text names, in UTC; null when it names none.
-
-    The day is parsed on its own too, because strptime turns 30 February into 2 March.
-    """
-    real_day = text.strip().left(10).try_cast("date")
-    parsed: ir.TimestampValue = _try_strptime(text, _TIME_FORMATS)  # type: ignore[arg-type]
-    return real_day.isnull().ifelse(ibis.null("timestamp('UTC', 6)"), parsed)
-
-
-def parse_number(text: ir.StringValue) -> ir.DecimalValue:
-    """The number that a text is, at 18 digits after the point, half up; null when it is none."""
-    plain = text.contains("_").ifelse(ibis.null(str), text)  # DuckDB reads 1_000 as a thousand
-    return plain.try_cast(MONEY)
-
-
-def countable(value: ir.DecimalValue) -> ir.DecimalValue:
-    """The number where it may be summed; null where a few such would overflow every sum."""
-    return value.between(-(10**14), 10**14).ifelse(value, ibis.null(MONEY))
 
 
 class DuckDBEngine:
@@ -196,28 +104,42 @@ class DuckDBEngine:
         width: int,
         columns: Mapping[str, int | None],
         numbered: bool,
-        constants: Mapping[str, object] | None = None,
+        constants: Mapping[str, object],
     ) -> None:
         """Let `name` be a CSV report: `columns` by position as text, and its row number.
 
-        Empty text is null, and so is a column without position. `report_row` counts from 1 after the header; `numbered` says that the
-        file was rewritten with its original row numbers in one more field at the end. `constants`
-        are further columns, the same text on every row.
+        Empty text is null, and so is a column without position. `report_row` counts from 1 after
+        the header; `numbered` says that the file was rewritten with its original row numbers in
+        one more field at the end. `constants` are further columns, the same text on every row.
         """
-        fields = ", ".join(f"'c{i}': 'VARCHAR'" for i in range(width + numbered))
-        chosen = [
-            f"{'NULL::VARCHAR' if position is None else f'c{position}'} AS {_name(column)}"
-            for column, position in columns.items()
-        ]
-        chosen += [f"{_text(v)} AS {_name(k)}" for k, v in (constants or {}).items()]
+        chosen = [*_chosen(columns), *(f"{_text(v)} AS {_name(k)}" for k, v in constants.items())]
         row = f"c{width}::BIGINT" if numbered else "row_number() OVER ()"
+        chosen.append(f"{row} AS report_row")
+        self._view(name, f"SELECT {', '.join(chosen)} FROM {_csv([path], width + numbered)}")
+
+    def bind_reports(
+        self,
+        name: str,
+        paths: Sequence[Path],
+        width: int,
+        columns: Mapping[str, int | None],
+        constants: pa.Table,
+    ) -> None:
+        """Let `name` be several CSV reports of the same header and compression at once.
+
+        `constants` has a row for each path in order: further columns, and `rows_before`, the rows
+        of the reports before it, from which each row gets its number in its own report. So the
+        engine must read the reports in order, on one thread (`write_split` does).
+        """
+        files = constants.append_column("path", pa.array(map(str, paths), pa.string()))
+        self.connection.register(f"files of {name}", files)
+        further = [_name(c) for c in constants.column_names if c != "rows_before"]
+        chosen = [*_chosen(columns), *further, "place - rows_before AS report_row"]
         self._view(
             name,
-            f"SELECT {', '.join([*chosen, f'{row} AS report_row'])} FROM read_csv("
-            f"{_text(path)}, auto_detect = false, header = false, skip = 1, delim = ',', "
-            f"quote = '\"', escape = '\"', columns = {{{fields}}}, nullstr = '', "
-            f"strict_mode = true, max_line_size = {LONGEST_LINE}, "
-            f"compression = '{'gzip' if is_gzip(path) else 'none'}')",
+            f"SELECT {', '.join(chosen)} FROM (SELECT *, row_number() OVER () AS place FROM "
+            f"{_csv(paths, width, ', filename = true')}) JOIN {_name(f'files of {name}')} "
+            "ON filename = path",
         )
 
     def _view(self, name: str, select: str) -> None:
@@ -307,11 +229,21 @@ def is_gzip(path: Path) -> bool:
         return file.read(2) == b"\x1f\x8b"
 
 
-def publish(partial: Path, path: Path) -> None:
-    """Give a finished file its name in one step, after its bytes are on the disk."""
-    with partial.open("rb") as file:
-        os.fsync(file.fileno())
-    partial.replace(path)
+def _chosen(columns: Mapping[str, int | None]) -> list[str]:
+    return [
+        f"{'NULL::VARCHAR' if position is None else f'c{position}'} AS {_name(column)}"
+        for column, position in columns.items()
+    ]
+
+
+def _csv(paths: Sequence[Path], width: int, options: str = "") -> str:
+    fields = ", ".join(f"'c{i}': 'VARCHAR'" for i in range(width))
+    return (
+        f"read_csv([{', '.join(map(_text, paths))}], auto_detect = false, header = false, "
+        f"skip = 1, delim = ',', quote = '\"', escape = '\"', columns = {{{fields}}}, "
+        f"nullstr = '', strict_mode = true, max_line_size = {LONGEST_LINE}, "
+        f"compression = '{'gzip' if is_gzip(paths[0]) else 'none'}'{options})"
+    )
 
 
 def _parquet(paths: Iterable[Path]) -> str:

@@ -17,7 +17,6 @@ import pyarrow.parquet as pq
 
 from finops_pipeline.config import Source
 from finops_pipeline.contracts.forms import arrow_schema
-from finops_pipeline.engine.duckdb import publish
 from finops_pipeline.ingest.location import IngestError
 from finops_pipeline.lake.delta import LakeFile, LakeTable
 
@@ -40,7 +39,7 @@ def read_compartments(source: Source) -> list[Compartment]:
     """
     if source.location.startswith("file:"):
         return _from_file(source, Path(source.location.removeprefix("file:")) / INVENTORY)
-    from finops_pipeline.ingest.oci import list_compartments
+    from finops_pipeline.ingest.oci_identity import list_compartments
 
     return sorted(Compartment(*found) for found in list_compartments(source))
 
@@ -90,12 +89,8 @@ def store_compartments(
         for c in listed
     ]  # fmt: skip
     file = LakeFile((source,), _hash(rows))
-    path = table.path(file)
-    if rows and not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.part")
-        pq.write_table(pa.Table.from_pylist(rows, schema=arrow_schema(table.table)), partial)
-        publish(partial, path)
+    if rows:
+        table.write(file, pa.Table.from_pylist(rows, schema=arrow_schema(table.table)))
     table.replace([(source,)], [file] if rows else [])
     return known
 

@@ -1,15 +1,12 @@
 """Why no reports come: what `finops doctor` looks at for one source, and the cure for each fault.
 
-Here a refusal is turned into what a person must do, down to the policy statement to paste. The
-checks use the same code as a real run (`oci.py`, `directory.py`), so they cannot disagree with it.
-
-Sources of the rules: Oracle, "Cost Reports" (bucket, home region, statements) and "API Errors"
-(what 401 and 404 stand for).
+A fault comes with what a person must do, down to the policy statement to paste (those are in
+`oci_identity.py`). The checks use the same code as a real run (`oci.py`, `directory.py`,
+`compartments.py`), so they cannot disagree with it.
 """
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -17,31 +14,23 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, get_args
 
-import jwt
 import oci
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from finops_pipeline.config import ReportFormat, Source
+from finops_pipeline.ingest.compartments import INVENTORY, read_compartments
 from finops_pipeline.ingest.directory import DirectoryLocation
-from finops_pipeline.ingest.location import (
-    PREFIXES,
-    AccessRefused,
-    IngestError,
-    RemoteReport,
-)
-from finops_pipeline.ingest.oci import (
-    OciLocation,
-    bucket_of,
+from finops_pipeline.ingest.location import PREFIXES, AccessRefused, IngestError, RemoteReport
+from finops_pipeline.ingest.oci import OciLocation
+from finops_pipeline.ingest.oci_credentials import (
+    fingerprint,
     private_key,
     profile,
+    session_end,
     session_token,
 )
+from finops_pipeline.ingest.oci_identity import cure, inventory_statement, list_compartments
 
-ORACLES_NAMESPACE = "bling"
-USAGE_REPORT_TENANCY = (
-    "ocid1.tenancy.oc1..aaaaaaaaned4fkpkisbwjlr56u7cj63lf3wffbilvqknstgtvzub7vhqkggq"
-)
 FRESH = timedelta(hours=48)  # Reports come every six hours; FOCUS has been seen two days late.
 CLOCK_TOLERANCE = timedelta(minutes=5)  # Beyond it OCI answers 401, however right the key is.
 
@@ -76,22 +65,6 @@ def diagnose(source: Source, *, now: Callable[[], datetime] = _utc_now) -> list[
     return list(_bucket(source, now))
 
 
-def policy_statements(source: Source) -> tuple[str, ...]:
-    """The IAM statements that let the source's principal read its reports.
-
-    For Oracle's own bucket they belong into a policy in the root compartment of the home region.
-    """
-    namespace, bucket = bucket_of(source)
-    is_person = source.auth in ("config_file", "security_token")
-    who = "group <group>" if is_person else "dynamic-group <dynamic-group>"
-    if namespace != ORACLES_NAMESPACE:
-        return (f"allow {who} to read objects in tenancy where target.bucket.name = '{bucket}'",)
-    return (
-        f"define tenancy usage-report as {USAGE_REPORT_TENANCY}",
-        f"endorse {who} to read objects in tenancy usage-report",
-    )
-
-
 def _bucket(source: Source, now: Callable[[], datetime]) -> Iterator[Finding]:
     yield from _files(source, now)
     try:
@@ -104,7 +77,9 @@ def _bucket(source: Source, now: Callable[[], datetime]) -> Iterator[Finding]:
     except AccessRefused as error:
         if error.service_time is not None:
             yield _clock(error.service_time, now())
-        yield Finding("bucket", False, error.answer, _cure(source, location, error))
+        yield Finding("bucket", False, error.answer, cure(source, location.endpoint, error))
+        if error.status != 401:
+            yield _inventory(source)
         return
     except IngestError as error:
         yield Finding("service", False, str(error), _REACH.format(endpoint=location.endpoint))
@@ -113,6 +88,32 @@ def _bucket(source: Source, now: Callable[[], datetime]) -> Iterator[Finding]:
         yield _clock(service_time, now())
     yield Finding("bucket", True, f"{source.location} can be listed at {location.endpoint}")
     yield from _listing_and_reading(source, location, now())
+    yield _inventory(source)
+
+
+def _inventory(source: Source) -> Finding:
+    """The right to list the compartments: a right apart from the one to read reports."""
+    try:
+        known = list_compartments(source, retry=_QUICK_RETRY)
+    except AccessRefused as error:
+        said = f"the compartments may not be listed: {error.status} {error.code}"
+        return Finding("inventory", False, said, _NO_PATHS.format(inventory_statement(source)))
+    except IngestError as error:
+        return Finding("inventory", False, str(error), _NO_IDENTITY)
+    if not known:
+        said = "the bucket is not named by a tenancy: no paths, and rules by path match nothing"
+        return Finding("inventory", True, said)
+    return Finding("inventory", True, f"{len(known)} compartments can be listed")
+
+
+_NO_PATHS = (
+    "Without it no path of a compartment is known, and rules by path match nothing; reports are "
+    "read all the same. A policy in the tenancy's root compartment must hold:\n   {}"
+)
+_NO_IDENTITY = (
+    "Compartments come from the region's Identity service, at another address than the reports: "
+    "let https://identity.<region>.oci.<realm's domain> through proxy and firewall."
+)
 
 
 def _files(source: Source, now: Callable[[], datetime]) -> Iterator[Finding]:
@@ -142,9 +143,7 @@ def _key_permissions(path: Path) -> Finding:
 
 
 def _fingerprint(config: dict[str, Any], key: RSAPrivateKey) -> Finding:
-    public = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    actual = hashlib.md5(public, usedforsecurity=False).digest().hex(":")
-    given = config.get("fingerprint")
+    actual, given = fingerprint(key), config.get("fingerprint")
     if actual == given:
         return Finding("fingerprint", True, f"{actual} belongs to the key")
     return Finding(
@@ -157,10 +156,8 @@ def _fingerprint(config: dict[str, Any], key: RSAPrivateKey) -> Finding:
 
 def _session(source: Source, token: str, now: datetime) -> Finding:
     renew = f"Renew it: oci session authenticate --profile-name {source.profile}"
-    try:
-        claims = jwt.decode(token, options={"verify_signature": False, "verify_exp": False})
-        ends = datetime.fromtimestamp(float(claims["exp"]), UTC)
-    except (jwt.exceptions.PyJWTError, KeyError, TypeError, ValueError):
+    ends = session_end(token)
+    if ends is None:
         return Finding("session token", False, "the file holds no session token", renew)
     said = f"valid until {ends:%Y-%m-%d %H:%M} UTC"
     return Finding("session token", now < ends, said, "" if now < ends else renew)
@@ -182,35 +179,6 @@ _REACH = (
     "Is {endpoint} the right place? Set `region` to the tenancy's home region, or `endpoint` to a "
     "private endpoint; then look at DNS, proxy (HTTPS_PROXY) and firewall."
 )
-
-
-def _cure(source: Source, location: OciLocation, error: AccessRefused) -> str:
-    if error.status == 401:
-        return (
-            "The service does not accept the signature. In this order: the clock above; the "
-            "fingerprint above; user and tenancy in the profile; whether the key is (still) "
-            "uploaded under My profile, API keys; whether a session token has run out."
-        )
-    if error.code == "NamespaceNotFound":
-        return (
-            f"There is no namespace {location.namespace!r}. Oracle delivers to "
-            f"oci://{ORACLES_NAMESPACE}/<OCID of the tenancy>; set `location` to that."
-        )
-    if error.status in (403, 404):
-        return "\n".join(_missing_or_forbidden(source, location))
-    return "Look up the code in Oracle's 'API Errors', or give the opc-request-id to Oracle."
-
-
-def _missing_or_forbidden(source: Source, location: OciLocation) -> Iterator[str]:
-    yield "OCI answers the same whether the bucket is not there or may not be read. So, in order:"
-    if location.namespace == ORACLES_NAMESPACE:
-        yield f"1. The bucket must be the OCID of the reports' tenancy; it is {location.bucket!r}."
-        yield f"2. The region must be the tenancy's home region; asked was {location.endpoint}."
-        yield "3. A policy in the tenancy's root compartment must hold:"
-    else:
-        yield f"1. The bucket {location.bucket!r} must be in the region of {location.endpoint}."
-        yield "2. A policy in the bucket's tenancy must hold:"
-    yield from (f"   {statement}" for statement in policy_statements(source))
 
 
 def _listing(
@@ -248,7 +216,7 @@ def _listing_and_reading(source: Source, location: OciLocation, now: datetime) -
             location.first_byte(newest)
             yield Finding("reading", True, f"{newest.name} can be read")
     except AccessRefused as error:
-        yield Finding("reading", False, error.answer, _cure(source, location, error))
+        yield Finding("reading", False, error.answer, cure(source, location.endpoint, error))
     except IngestError as error:
         yield Finding("reading", False, str(error), "Ask again; if it stays, wait.")
 
@@ -265,8 +233,20 @@ def _directory(source: Source, now: Callable[[], datetime]) -> Iterator[Finding]
         yield from _other_formats(source, location)
         if newest:
             yield _contents(source, location, reports)
+        yield _inventory_file(source)
     except IngestError as error:
         yield Finding("directory", False, str(error), "Mend what is named, then ask again.")
+
+
+def _inventory_file(source: Source) -> Finding:
+    try:
+        known = read_compartments(source)
+    except IngestError as error:
+        return Finding("inventory", False, str(error), "Mend the file, or take it away.")
+    if known:
+        return Finding("inventory", True, f"{len(known)} compartments in {INVENTORY}")
+    said = f"no {INVENTORY} with compartments: no paths, and rules by path match nothing"
+    return Finding("inventory", True, said)
 
 
 def _other_formats(source: Source, location: DirectoryLocation) -> Iterator[Finding]:

@@ -19,7 +19,6 @@ import pyarrow.parquet as pq
 
 from finops_pipeline.contracts.forms import arrow_schema
 from finops_pipeline.contracts.tables import tables
-from finops_pipeline.engine.duckdb import publish
 from finops_pipeline.ingest.totals import Total
 from finops_pipeline.lake.delta import LakeFile, LakeTable
 
@@ -146,15 +145,7 @@ def _write(table: LakeTable, source: str, day: date, entries: list[LedgerEntry])
     rows = [dataclasses.asdict(e) for e in entries]
     identity = "\n".join(f"{e.report_id} {e.etag} {e.archived_at}" for e in entries)
     file = LakeFile((source, day.isoformat()), hashlib.sha256(identity.encode()).hexdigest()[:32])
-    path = table.path(file)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.part")
-    pq.write_table(
-        pa.Table.from_pylist(rows, schema=arrow_schema(tables()["reports"])),
-        partial,
-        compression="zstd",
-    )
-    publish(partial, path)
+    table.write(file, pa.Table.from_pylist(rows, schema=arrow_schema(tables()["reports"])))
     return file
 
 

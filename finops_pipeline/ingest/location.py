@@ -36,11 +36,11 @@ class CredentialsError(IngestError):
     """The credentials that the source names cannot be used as they are."""
 
 
-class LocationUnavailable(IngestError):  # noqa: N818
+class LocationUnavailable(IngestError):
     """The place does not answer, or keeps failing after every retry."""
 
 
-class AccessRefused(IngestError):  # noqa: N818
+class AccessRefused(IngestError):
     """The service answered and said no. `status` and `code` are the service's own, `answer` all.
 
     `service_time` is the service's clock, which tells a wrong signature from a wrong local clock.
@@ -56,11 +56,11 @@ class AccessRefused(IngestError):  # noqa: N818
         self.service_time = service_time
 
 
-class ReportChanged(IngestError):  # noqa: N818
+class ReportChanged(IngestError):
     """The report is no longer the one that was listed. Listing again gives its new version."""
 
 
-class ReportDamaged(IngestError):  # noqa: N818
+class ReportDamaged(IngestError):
     """What arrived is not what the listing promised."""
 
 

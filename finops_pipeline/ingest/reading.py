@@ -6,17 +6,13 @@ Used twice for each report: for the control totals (`totals.py`) and for the map
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
 from finops_pipeline.contracts.raw import Header, HeaderProblem, RawFormat, read_header
-from finops_pipeline.engine.duckdb import (
-    DuckDBEngine,
-    ReportCutOffError,
-    ReportSyntaxError,
-)
+from finops_pipeline.engine.duckdb import DuckDBEngine, ReportCutOffError, ReportSyntaxError
 from finops_pipeline.ingest.salvage import BadRow, CutOffError, read_names, salvage
 
 T = TypeVar("T")
@@ -76,14 +72,14 @@ def with_rows(
     columns: dict[str, int | None],
     spool: Path,
     use: Callable[[], T],
-    constants: dict[str, object] | None = None,
+    constants: Mapping[str, object] | None = None,
 ) -> T:
     """Bind the report's rows to `name` and call `use`; salvage the report if the engine refuses.
 
     After a salvage `report.bad_rows` holds what was set aside. Raises UnreadableReport for a
     report that is cut off: its missing rows cannot be known, so none of it is taken.
     """
-    engine.bind_report(name, report.path, report.header.width, columns, False, constants)
+    engine.bind_report(name, report.path, report.header.width, columns, False, constants or {})
     try:
         if report.plain:
             return use()
@@ -95,7 +91,7 @@ def with_rows(
     clean = spool / f"{report.path.parent.name}-{report.path.name}.clean.csv"
     try:
         report.bad_rows = salvage(report.path, report.header.width, clean)
-        engine.bind_report(name, clean, report.header.width, columns, True, constants)
+        engine.bind_report(name, clean, report.header.width, columns, True, constants or {})
         return use()
     except CutOffError as error:
         raise _cut_off(error, report.path) from None

@@ -200,7 +200,7 @@ def _is_open(line: str, is_open: bool) -> bool:
 
 
 def _is_row(text: str, width: int) -> bool:
-    if len(text) > LONGEST_LINE or not text.strip(_LINE_END):
+    if len(text) > LONGEST_LINE or text.count(",") < width - 1:
         return False
     found = _fields(text.rstrip(_LINE_END))
     return len(found) == 1 and len(found[0]) == width and not _is_open(text, False)

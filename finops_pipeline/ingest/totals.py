@@ -18,7 +18,8 @@ import ibis
 import ibis.expr.types as ir
 import pyarrow as pa
 
-from finops_pipeline.engine.duckdb import DuckDBEngine, countable, parse_number, parse_time
+from finops_pipeline.engine.duckdb import DuckDBEngine
+from finops_pipeline.engine.functions import countable, parse_number, parse_time
 from finops_pipeline.ingest.reading import Report, bad_fields, with_rows
 
 _EXACT = Context(prec=76)  # the default one would round a sum to 28 digits

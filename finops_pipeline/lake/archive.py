@@ -6,8 +6,9 @@ report again is harmless and two contents never share a place.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path, PurePosixPath
+
+from finops_pipeline.durable import sync_folder
 
 
 class Archive:
@@ -25,17 +26,9 @@ class Archive:
         target = self.root / place
         target.parent.mkdir(parents=True, exist_ok=True)
         fetched.replace(target)
-        _sync_folder(target.parent)
+        sync_folder(target.parent)
         return place.as_posix()
 
     def path(self, place: str) -> Path:
         """Where a report lies."""
         return self.root / place
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -18,12 +18,13 @@ from urllib.parse import quote
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from deltalake import CommitProperties, DeltaTable
+from deltalake import CommitProperties, DeltaTable, Transaction
 from deltalake.exceptions import CommitFailedError
 from deltalake.transaction import AddAction, RemoveAction
 
 from finops_pipeline.contracts.forms import arrow_schema
 from finops_pipeline.contracts.tables import Table
+from finops_pipeline.durable import make_folder, write_whole
 
 Partition = tuple[str, ...]
 
@@ -57,6 +58,14 @@ class LakeTable:
                 for name, value in zip(self.table.partition_by, partition, strict=True)
             )
         )
+
+    def write(self, file: LakeFile, rows: pa.Table) -> LakeFile:
+        """Lay a small table where the file belongs; it is not in the lake before a commit."""
+        make_folder(self.path(file).parent)
+        content = pa.BufferOutputStream()
+        pq.write_table(rows.cast(arrow_schema(self.table)), content, compression="zstd")
+        write_whole(self.path(file), content.getvalue().to_pybytes())
+        return file
 
     def rows(self, file: LakeFile) -> int:
         """How many rows the file holds, from its footer."""
@@ -124,7 +133,7 @@ class LakeTable:
             if not added and not removed:
                 return False
             try:
-                self._commit(delta, added, removed, note or {})
+                self._commit(delta, added, removed, note or {}, scopes)
             except CommitFailedError:
                 if attempt == _COMMIT_ATTEMPTS - 1:
                     raise
@@ -155,6 +164,7 @@ class LakeTable:
         added: list[LakeFile],
         removed: list[LakeFile],
         note: Mapping[str, str],
+        scopes: set[Partition],
     ) -> None:
         now = int(time.time() * 1000)
         actions: list[AddAction | RemoveAction] = [self._add(f, now) for f in added]
@@ -172,7 +182,9 @@ class LakeTable:
             mode="append",
             schema=arrow_schema(self.table),
             partition_by=list(self.table.partition_by),
-            commit_properties=CommitProperties(custom_metadata=dict(note)),
+            commit_properties=CommitProperties(
+                custom_metadata=dict(note), app_transactions=_marks(scopes, delta.version())
+            ),
         )
 
     def _add(self, file: LakeFile, now: int) -> AddAction:
@@ -197,6 +209,16 @@ def _within(partition: Partition, scopes: set[Partition]) -> bool:
     return any(partition[:n] in scopes for n in range(len(partition) + 1))
 
 
+def _marks(scopes: set[Partition], version: int) -> list[Transaction]:
+    """What makes two replacements below one outermost partition conflict, so that one is redone.
+
+    Delta sees a conflict where both remove a file, but not where both write a partition first:
+    then both would stay.
+    """
+    outermost = sorted({partition[0] if partition else "" for partition in scopes})
+    return [Transaction(f"replace {name}", version) for name in outermost]
+
+
 def _before_first_version(delta: DeltaTable, moment: datetime) -> bool:
-    first = min(entry["timestamp"] for entry in delta.history())
+    first: int = min(entry["timestamp"] for entry in delta.history())
     return moment.timestamp() * 1000 < first

@@ -1,4 +1,4 @@
-"""The books of one charge day: delivered = stored + superseded + rejected (promise 1).
+"""The books of charge days: delivered = stored + superseded + rejected (promise 1).
 
 Each side is counted on its own: delivered by the ledger from the reports' text, stored from the
 files that stand, superseded and rejected from their own rows.
@@ -32,7 +32,7 @@ _KINDS = ("delivered", "stored", "superseded", "rejected")
 
 @cache
 def books_sql() -> str:
-    """The table `conservation` of one day from `ledger`, `standing`, `superseded`, `rejected`."""
+    """The table `conservation` of the days in `ledger`, `standing`, `superseded`, `rejected`."""
     standing = ibis.table(ibis_schema(tables()["focus_costs"]), name="standing")
     rejected = ibis.table(ibis_schema(tables()["rejected_rows"]), name="rejected")
     superseded = ibis.table(ibis_schema(tables()["superseded_rows"]), name="superseded")
@@ -56,14 +56,19 @@ def books_sql() -> str:
     counted = lines.group_by("source", "charge_day", "currency").aggregate(
         **{f"{kind}_rows": _sum(lines.rows, lines.kind == kind) for kind in _KINDS},
         **{
-            f"{kind}_cost": lines.cost.sum(where=lines.kind == kind).fill_null(0)
-            for kind in _KINDS
+            f"{kind}_cost": lines.cost.sum(where=lines.kind == kind).fill_null(0) for kind in _KINDS
         },
         corrections=_sum(lines.correction),
         charges_without_rate=_sum(lines.unrated),
     )
     unmatched = _unmatched(standing, superseded)
-    books = counted.left_join(unmatched, counted.currency == unmatched.unmatched_currency)
+    books = counted.left_join(
+        unmatched,
+        [
+            counted.charge_day == unmatched.unmatched_day,
+            counted.currency == unmatched.unmatched_currency,
+        ],
+    )
     books = books.mutate(
         unmatched_corrections=books.unmatched.fill_null(0),
         balanced=(
@@ -71,7 +76,9 @@ def books_sql() -> str:
         )
         & (books.delivered_cost == books.stored_cost + books.superseded_cost + books.rejected_cost),
     )
-    return DuckDBEngine.compile(books.select(*tables()["conservation"].names).order_by("currency"))
+    return DuckDBEngine.compile(
+        books.select(*tables()["conservation"].names).order_by("charge_day", "currency")
+    )
 
 
 def _lines(
@@ -104,8 +111,16 @@ def _sum(values: ir.IntegerValue, where: ir.BooleanValue | None = None) -> ir.In
 def _unmatched(standing: ir.Table, superseded: ir.Table) -> ir.Table:
     """Standing corrections by currency whose original is not of this day."""
     referring = standing.filter(standing.x_IsCorrection & standing.x_BackReferenceNumber.notnull())
-    present = standing.select(reference=standing.x_ReferenceNumber).union(
-        superseded.select(reference=superseded.reference_number)
+    present = standing.select(day=standing.x_ChargeDay, reference=standing.x_ReferenceNumber).union(
+        superseded.select(day=superseded.charge_day, reference=superseded.reference_number)
     )
-    lost = referring.anti_join(present, referring.x_BackReferenceNumber == present.reference)
-    return lost.group_by(unmatched_currency=lost.BillingCurrency).aggregate(unmatched=lost.count())
+    lost = referring.anti_join(
+        present,
+        [
+            referring.x_ChargeDay == present.day,
+            referring.x_BackReferenceNumber == present.reference,
+        ],
+    )
+    return lost.group_by(
+        unmatched_day=lost.x_ChargeDay, unmatched_currency=lost.BillingCurrency
+    ).aggregate(unmatched=lost.count())

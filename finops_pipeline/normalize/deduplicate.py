@@ -1,4 +1,4 @@
-"""One charge day of one source: which of its staged rows stand, and which are superseded.
+"""Charge days of one source: which of their staged rows stand, and which are superseded.
 
 A charge is known by its tenancy and reference number; of several rows of one charge the one that
 was delivered latest stands (by delivery time, then report name, then row). With the policy
@@ -17,7 +17,7 @@ from finops_pipeline.contracts.forms import ibis_schema
 from finops_pipeline.contracts.tables import tables
 from finops_pipeline.engine.duckdb import DuckDBEngine
 
-_KEY = ("tenancy", "reference_number")
+_KEY = ("charge_day", "tenancy", "reference_number")
 
 
 @cache
@@ -30,7 +30,7 @@ def superseded_sql(corrections: str) -> str:
     if corrections == "replace":
         standing = rows.anti_join(repeated, ["report_id", "report_row"])
         lost = lost.union(_corrected(standing).select(columns))
-    return DuckDBEngine.compile(lost.order_by("report_id", "report_row"))
+    return DuckDBEngine.compile(lost.order_by("charge_day", "report_id", "report_row"))
 
 
 def _candidates() -> ir.Table:
@@ -80,7 +80,12 @@ def _corrected(rows: ir.Table) -> ir.Table:
     corrections = rows.filter(rows.is_correction & rows.back_reference.notnull())
     by = corrections.rename("by_{name}")
     referred = rows.join(
-        by, [rows.tenancy == by.by_tenancy, rows.reference_number == by.by_back_reference]
+        by,
+        [
+            rows.charge_day == by.by_charge_day,
+            rows.tenancy == by.by_tenancy,
+            rows.reference_number == by.by_back_reference,
+        ],
     )
     itself = (referred.report_id == referred.by_report_id) & (
         referred.report_row == referred.by_report_row
@@ -88,7 +93,11 @@ def _corrected(rows: ir.Table) -> ir.Table:
     referred = referred.filter(~itself & (~referred.is_correction | _later(referred)))
     siblings = corrections.join(
         by,
-        [corrections.tenancy == by.by_tenancy, corrections.back_reference == by.by_back_reference],
+        [
+            corrections.charge_day == by.by_charge_day,
+            corrections.tenancy == by.by_tenancy,
+            corrections.back_reference == by.by_back_reference,
+        ],
     )
     siblings = siblings.filter((siblings.report_id != siblings.by_report_id) & _later(siblings))
     latest = ibis.window(
@@ -106,9 +115,6 @@ def _later(pair: ir.Table) -> ir.BooleanValue:
     same_report = pair.by_report == pair.report
     found: ir.BooleanValue = (pair.by_delivered_at > pair.delivered_at) | (
         same_time
-        & (
-            (pair.by_report > pair.report)
-            | (same_report & (pair.by_report_row > pair.report_row))
-        )
+        & ((pair.by_report > pair.report) | (same_report & (pair.by_report_row > pair.report_row)))
     )
     return found

@@ -12,9 +12,11 @@ import ibis
 import ibis.expr.types as ir
 
 from finops_pipeline.contracts.forms import MONEY, RATE
-from finops_pipeline.engine.duckdb import json_text, small_product
+from finops_pipeline.engine.functions import json_text, small_product
 
-LARGEST_COST = 10**12  # no charge in any currency is as large; from here the exact products overflow
+LARGEST_COST = (
+    10**12
+)  # no charge in any currency is as large; from here the exact products overflow
 
 
 @dataclass(frozen=True)
@@ -101,5 +103,3 @@ def _down(value: ir.DecimalValue, digits: int) -> ir.DecimalValue:
     rounded = value.cast(f"decimal(38, {digits})")
     unit = ibis.literal("0." + "0" * (digits - 1) + "1").cast(f"decimal(38, {digits})")
     return (rounded.cast(MONEY) > value.cast(MONEY)).ifelse(rounded - unit, rounded).cast(MONEY)
-
-

@@ -18,7 +18,8 @@ import ibis.expr.types as ir
 from finops_pipeline.contracts.forms import MONEY, RATE, ibis_schema
 from finops_pipeline.contracts.raw import Header, raw_format
 from finops_pipeline.contracts.tables import tables
-from finops_pipeline.engine.duckdb import DuckDBEngine, countable, parse_number
+from finops_pipeline.engine.duckdb import DuckDBEngine
+from finops_pipeline.engine.functions import countable, parse_number
 from finops_pipeline.normalize import oci_cost_csv, oci_focus
 from finops_pipeline.normalize.expressions import (
     Rule,
@@ -163,9 +164,7 @@ def _with_catalogues(row: ir.Table, format_name: str) -> ir.Table:
 
 def _catalogue(label: str, /, **columns: Any) -> ir.Table:
     """A bound catalogue; its columns are named apart from the report's."""
-    return ibis.table(columns, name=f"catalogue {label}").rename(
-        f"{label}_{{name}}_found"
-    )
+    return ibis.table(columns, name=f"catalogue {label}").rename(f"{label}_{{name}}_found")
 
 
 def _plain_unit(unit: ir.StringValue) -> ir.StringValue:

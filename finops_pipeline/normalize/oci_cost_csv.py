@@ -10,7 +10,7 @@ from __future__ import annotations
 import ibis
 import ibis.expr.types as ir
 
-from finops_pipeline.engine.duckdb import parse_time
+from finops_pipeline.engine.functions import parse_time
 from finops_pipeline.normalize.expressions import Rule, required_text
 from finops_pipeline.normalize.oci import charge_category, is_true, resource_type
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ibis
 import ibis.expr.types as ir
 
-from finops_pipeline.engine.duckdb import is_json, json_text, parse_time
+from finops_pipeline.engine.functions import is_json, json_text, parse_time
 from finops_pipeline.normalize.expressions import Rule, required_text
 from finops_pipeline.normalize.oci import charge_category, resource_type
 

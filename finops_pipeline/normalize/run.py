@@ -9,12 +9,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Context, Decimal
 from functools import cache, reduce
-from pathlib import Path
 from typing import Any
 
 import ibis
@@ -26,7 +25,8 @@ from finops_pipeline.contracts.forms import arrow_schema, ibis_schema
 from finops_pipeline.contracts.tables import tables
 from finops_pipeline.engine.duckdb import DuckDBEngine
 from finops_pipeline.ingest.ledger import Ledger, LedgerEntry
-from finops_pipeline.lake.delta import LakeFile
+from finops_pipeline.lake.days import by_day, chunks
+from finops_pipeline.lake.delta import LakeFile, LakeTable
 from finops_pipeline.lake.home import Home
 from finops_pipeline.normalize.books import LEDGER, books_sql
 from finops_pipeline.normalize.deduplicate import superseded_sql
@@ -34,6 +34,8 @@ from finops_pipeline.normalize.stage import LostRowsError, Staged, Stager
 
 _PARTS = ("stored", "superseded", "rejected")
 _EXACT = Context(prec=76)  # the default one would round a sum to 28 digits
+_CHUNK = 500_000  # charges whose keys are compared at a time
+
 _TABLES = ("focus_costs", "rejected_rows", "superseded_rows", "conservation")
 
 
@@ -91,7 +93,8 @@ class Normalize:
 
     def stale_days(self) -> list[date]:
         """The charge days that are not made from what the ledger knows now, in order."""
-        made = {f.partition[1]: f.fingerprint for f in self._table("conservation").files(self.source.name)}
+        books = self._table("conservation").files(self.source.name)
+        made = {f.partition[1]: f.fingerprint for f in books}
         return [d for d in self.days() if made.get(d.isoformat()) != self.fingerprint(d)]
 
     def fingerprint(self, day: date) -> str:
@@ -111,10 +114,13 @@ class Normalize:
 
         Returns what became of each day, in order.
         """
-        worked_out = []
-        for day in days:
-            worked_out.append(self._work_out(day))
-            progress(day.isoformat())
+        self.stager.stage_together(
+            {e.report_id: e for d in days for e in self._touching[d]}.values()
+        )
+        worked_out: list[_Day] = []
+        for chunk in chunks(days, self._rows, _CHUNK):
+            worked_out += self._work_out(chunk)
+            progress(chunk[-1].isoformat())
         self._check_contract(worked_out)
         good = [d for d in worked_out if not d.result.problems]
         note = {"finops.reports": json.dumps(self._reports_of(d.result.day for d in good))}
@@ -128,28 +134,48 @@ class Normalize:
     def _reports_of(self, days: Iterable[date]) -> list[str]:
         return sorted({e.report_id for day in days for e in self._touching[day]})
 
-    def _work_out(self, day: date) -> _Day:
-        try:
-            staged = [self.stager.stage(entry) for entry in self._touching[day]]
-        except LostRowsError as error:
-            return _Day(DayResult(day, (), (str(error),)), {})
-        iso = day.isoformat()
-        candidates = [f for s in staged if (f := s.charge_file(self.source.name, iso))]
-        self._bind("candidates", "focus_costs", candidates)
-        superseded = self.engine.rows(superseded_sql(self.source.corrections)) if candidates else _none()
-        files = {
-            "focus_costs": self._standing(staged, iso, superseded),
-            "rejected_rows": [f for s in staged if (f := s.rejected_file(self.source.name, iso))],
-        }
-        fingerprint = self.fingerprint(day)
-        files["superseded_rows"] = self._write("superseded_rows", iso, fingerprint, superseded)
-        books = self._books(day, files, superseded)
-        files["conservation"] = self._write("conservation", iso, fingerprint, books)
-        return _Day(_result(day, books.to_pylist()), files)
+    def _rows(self, day: date) -> int:
+        touching = (*self._touching[day], *self._replaced[day])
+        return sum(t.rows for e in touching for t in e.totals if t.charge_day == day)
 
-    def _standing(
-        self, staged: Sequence[Staged], day: str, superseded: pa.Table
-    ) -> list[LakeFile]:
+    def _work_out(self, days: Sequence[date]) -> list[_Day]:
+        staged, broken = self._stage(days)
+        days = [d for d in days if d in staged]
+        source = self.source.name
+        candidates = [
+            f for d in days for s in staged[d] if (f := s.charge_file(source, d.isoformat()))
+        ]
+        self._bind("candidates", "focus_costs", candidates)
+        superseded = self.engine.rows(superseded_sql(self.source.corrections))
+        lost = dict(by_day(superseded, "charge_day"))
+        files: dict[date, dict[str, list[LakeFile]]] = {}
+        for day in days:
+            iso = day.isoformat()
+            files[day] = {
+                "focus_costs": self._standing(staged[day], iso, lost.get(day, _none())),
+                "rejected_rows": [f for s in staged[day] if (f := s.rejected_file(source, iso))],
+                "superseded_rows": self._write("superseded_rows", day, lost.get(day)),
+            }
+        books = dict(by_day(self._books(days, files, superseded), "charge_day"))
+        done = []
+        for day in days:
+            files[day]["conservation"] = self._write("conservation", day, books.get(day))
+            rows = books[day].to_pylist() if day in books else []
+            done.append(_Day(_result(day, rows), files[day]))
+        return sorted([*done, *broken], key=lambda d: d.result.day)
+
+    def _stage(self, days: Sequence[date]) -> tuple[dict[date, list[Staged]], list[_Day]]:
+        """The staged reports of each day, and the days that a report is lost for."""
+        staged: dict[date, list[Staged]] = {}
+        broken = []
+        for day in days:
+            try:
+                staged[day] = [self.stager.stage(entry) for entry in self._touching[day]]
+            except LostRowsError as error:
+                broken.append(_Day(DayResult(day, (), (str(error),)), {}))
+        return staged, broken
+
+    def _standing(self, staged: Sequence[Staged], day: str, superseded: pa.Table) -> list[LakeFile]:
         """The charge files of the day without the superseded rows."""
         rows_of = defaultdict(list)
         for report, row in zip(
@@ -178,25 +204,36 @@ class Normalize:
             self.engine.write(_without_sql(), path)
         return kept
 
-    def _books(self, day: date, files: dict[str, list[LakeFile]], superseded: pa.Table) -> pa.Table:
-        """The day's books, one row for each currency: see the table `conservation`."""
-        self._bind("standing", "focus_costs", files["focus_costs"])
-        self._bind("rejected", "rejected_rows", files["rejected_rows"])
+    def _books(
+        self,
+        days: Sequence[date],
+        files: Mapping[date, Mapping[str, list[LakeFile]]],
+        superseded: pa.Table,
+    ) -> pa.Table:
+        """The books of the days, one row for each currency: see the table `conservation`."""
+        for name, table in (("standing", "focus_costs"), ("rejected", "rejected_rows")):
+            self._bind(name, table, [f for day in days for f in files[day][table]])
         self.engine.bind_arrow("superseded", superseded)
-        delivered = [
-            {"source": self.source.name, "charge_day": day, "kind": kind, "currency": t.currency,
-             "rows": t.rows, "cost": t.cost}
-            for kind, entries in (
-                ("delivered", self._touching[day] + self._replaced[day]),
-                ("superseded", self._replaced[day]),
-            )
-            for entry in entries
-            for t in entry.totals
-            if t.charge_day == day
-        ]  # fmt: skip
-        self.engine.bind_arrow("ledger", pa.Table.from_pylist(delivered, schema=LEDGER))
+        lines = [line for day in days for line in self._ledger_lines(day)]
+        self.engine.bind_arrow("ledger", pa.Table.from_pylist(lines, schema=LEDGER))
         books = self.engine.rows(books_sql())
         return books.cast(arrow_schema(tables()["conservation"]))
+
+    def _ledger_lines(self, day: date) -> Iterator[dict[str, Any]]:
+        """What the ledger says of a day: all that was delivered, and what a rewrite replaced."""
+        for kind, entries in (
+            ("delivered", self._touching[day] + self._replaced[day]),
+            ("superseded", self._replaced[day]),
+        ):
+            for total in (t for e in entries for t in e.totals if t.charge_day == day):
+                yield {
+                    "source": self.source.name,
+                    "charge_day": day,
+                    "kind": kind,
+                    "currency": total.currency,
+                    "rows": total.rows,
+                    "cost": total.cost,
+                }
 
     def _check_contract(self, worked_out: list[_Day]) -> None:
         """Hold the new charge files against the contract; name the days that break it."""
@@ -219,16 +256,13 @@ class Normalize:
         lake = self._table(table)
         self.engine.bind_files(name, lake.table, [lake.path(f) for f in files])
 
-    def _write(self, name: str, day: str, fingerprint: str, rows: pa.Table) -> list[LakeFile]:
-        if not rows.num_rows:
+    def _write(self, name: str, day: date, rows: pa.Table | None) -> list[LakeFile]:
+        if rows is None or not rows.num_rows:
             return []
-        file = LakeFile((self.source.name, day), fingerprint)
-        self.engine.bind_arrow("written", rows)
-        self.engine.write("SELECT * FROM written", self._table(name).path(file))
-        return [file]
+        file = LakeFile((self.source.name, day.isoformat()), self.fingerprint(day))
+        return [self._table(name).write(file, rows)]
 
-    @cache  # noqa: B019 - one Normalize for one run
-    def _table(self, name: str) -> Any:
+    def _table(self, name: str) -> LakeTable:
         return self.home.table(name)
 
 

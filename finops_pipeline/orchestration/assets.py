@@ -168,7 +168,9 @@ def _normalize(
     @dg.multi_asset(
         name=f"{source.slug}__normalize",
         specs=[
-            spec(costs, tables()["focus_costs"], "normalize", days, upstream, {"deltalake", "duckdb"}),
+            spec(
+                costs, tables()["focus_costs"], "normalize", days, upstream, {"deltalake", "duckdb"}
+            ),
             spec(rejected, tables()["rejected_rows"], "normalize", days, upstream, {"deltalake"}),
         ],
         check_specs=[
@@ -251,7 +253,9 @@ def _allocate_and_store(
     )
     same_column = {c.name for c in tables()["focus_costs"].columns}
     lineage = {
-        c.name: [(costs, c.name)] for c in tables()["allocated_costs"].columns if c.name in same_column
+        c.name: [(costs, c.name)]
+        for c in tables()["allocated_costs"].columns
+        if c.name in same_column
     }
     lineage["x_BusinessUnit"] = [(ownership, "owner"), (shares, "owner")]
     lineage["x_Share"] = [(shares, "share")]
@@ -259,8 +263,17 @@ def _allocate_and_store(
     @dg.multi_asset(
         name=f"{source.slug}__allocate_and_store",
         specs=[
-            spec(ownership, tables()["ownership"], "allocate", days, [costs], {"deltalake", "python"}),
-            spec(shares, tables()["shares"], "allocate", days, [costs, ownership], {"deltalake", "python"}),
+            spec(
+                ownership, tables()["ownership"], "allocate", days, [costs], {"deltalake", "python"}
+            ),
+            spec(
+                shares,
+                tables()["shares"],
+                "allocate",
+                days,
+                [costs, ownership],
+                {"deltalake", "python"},
+            ),
             spec(
                 stored,
                 tables()["allocated_costs"],

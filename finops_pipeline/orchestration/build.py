@@ -1,4 +1,4 @@
-"""Dagster definitions made from settings: every source's chain, the company's assets, automation."""
+"""Dagster definitions made from settings: each source's chain, the company, automation."""
 
 from __future__ import annotations
 

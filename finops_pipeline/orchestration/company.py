@@ -1,6 +1,7 @@
 """The assets of the whole company: roll-ups, budgets, and the catalogue, over all sources."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import dagster as dg
 from dagster_duckdb import DuckDBResource
@@ -73,7 +74,7 @@ def _budget_status(
             waiting = len(actuate.outbox().pending(actuate.file_sink().name))
         found = []
         for day, of_day in statuses.items():
-            metadata = {"budgets": len(of_day), "events waiting": waiting}
+            metadata: dict[str, Any] = {"budgets": len(of_day), "events waiting": waiting}
             for status in of_day:
                 metadata |= money(f"{status.budget} spent", {status.currency: status.spent})
                 metadata[f"{status.budget} percent"] = dg.MetadataValue.float(float(status.percent))

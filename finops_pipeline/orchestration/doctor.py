@@ -31,7 +31,11 @@ class Result:
     def as_text(self) -> str:
         """The result as a line, and what to do below it."""
         line = f"{'ok  ' if self.ok else 'FAIL'} {self.place}: {self.name}: {self.detail}"
-        return f"{line}\n     {self.remedy.replace(chr(10), chr(10) + '     ')}" if self.remedy else line
+        return (
+            f"{line}\n     {self.remedy.replace(chr(10), chr(10) + '     ')}"
+            if self.remedy
+            else line
+        )
 
 
 def examine(settings: Settings) -> list[Result]:

@@ -40,7 +40,9 @@ class Day:
     problems: Sequence[str] = ()
 
 
-def columns(table: Table, upstream: Mapping[str, Sequence[tuple[dg.AssetKey, str]]] | None = None) -> dict[str, Any]:
+def columns(
+    table: Table, upstream: Mapping[str, Sequence[tuple[dg.AssetKey, str]]] | None = None
+) -> dict[str, Any]:
     """Definition metadata of a table: its columns with their meaning, and where they come from."""
     metadata: dict[str, Any] = {
         "dagster/column_schema": dg.TableSchema(

@@ -83,7 +83,7 @@ class Run:
         self._assets: _Assets | None = None
 
     def run(self) -> RunReport:
-        """Bring every wanted source up to date, then the company. A failing source blocks no other."""
+        """Bring every wanted source up to date, then the company; none blocks another."""
         for source in self._sources():
             try:
                 self._ingest(source)
@@ -216,7 +216,7 @@ class _Assets:
 
         keys = [dg.AssetKey.from_user_string(a) for a in assets]
         result = dg.materialize(
-            list(self._definitions.assets or []),
+            [a for a in self._definitions.assets or () if isinstance(a, dg.AssetsDefinition)],
             selection=dg.AssetSelection.assets(*keys).without_checks()
             | dg.AssetSelection.checks_for_assets(*keys),
             instance=self._instance,

@@ -35,7 +35,8 @@ def rejected_rows(
     engine.bind_files("rejected", table.table, [table.path(f) for f in files])
     rows = ibis.table(ibis_schema(tables()["rejected_rows"]), name="rejected")
     ordered = rows.order_by("source", "report", "report_row").limit(_LIMIT)
-    return engine.rows(engine.compile(ordered)).to_pylist()
+    found: list[dict[str, Any]] = engine.rows(engine.compile(ordered)).to_pylist()
+    return found
 
 
 def show_rejected(rows: list[dict[str, Any]], form: Literal["table", "json", "csv"]) -> str:

@@ -19,7 +19,8 @@ from finops_pipeline.contracts.tables import (
     REPORTING_METRICS,
     tables,
 )
-from finops_pipeline.engine.duckdb import DuckDBEngine, share_product, small_product, text_hash
+from finops_pipeline.engine.duckdb import DuckDBEngine
+from finops_pipeline.engine.functions import share_product, small_product, text_hash
 
 _RATE = ("x_ExchangeRate", "x_ExchangeRateDate", "x_ExchangeRateSource", "x_ReportingCurrency")
 _PLACE = ("x_Source", "x_ChargeDay", "x_CompartmentId", "x_CompartmentPath")
@@ -75,7 +76,7 @@ def subjects_sql() -> str:
 
 @cache
 def direct_sql() -> str:
-    """Direct cost (reporting currency) and usage of each owner, day and unit: the pools' drivers."""
+    """The pools' drivers: direct cost (reporting currency) and usage by owner, day and unit."""
     owned = _owned()
     direct = owned.filter(owned.owner.notnull())
     return DuckDBEngine.compile(
@@ -90,7 +91,7 @@ def direct_sql() -> str:
 
 @cache
 def allocated_sql() -> str:
-    """`allocated_costs`: every daily figure with its owner, shared figures split to the last digit."""
+    """`allocated_costs`: every daily figure with its owner; shared ones split to the last digit."""
     owned = _owned()
     none = ibis.null(str)
     direct = owned.filter(owned.owner.notnull()).select(

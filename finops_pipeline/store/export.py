@@ -18,7 +18,8 @@ import ibis.expr.types as ir
 
 from finops_pipeline.contracts.forms import ibis_schema
 from finops_pipeline.contracts.tables import Column, focus_columns, tables
-from finops_pipeline.engine.duckdb import DuckDBEngine, publish
+from finops_pipeline.durable import publish
+from finops_pipeline.engine.duckdb import DuckDBEngine
 from finops_pipeline.lake.delta import LakeFile
 from finops_pipeline.lake.home import Home
 

@@ -64,7 +64,9 @@ class Rollups:
 
     def _file(self, day: str) -> LakeFile:
         names = [(f.partition, f.fingerprint) for f in self._costs[day]]
-        return LakeFile((day,), hashlib.sha256(repr((names, totals_sql())).encode()).hexdigest()[:32])
+        return LakeFile(
+            (day,), hashlib.sha256(repr((names, totals_sql())).encode()).hexdigest()[:32]
+        )
 
     def stale_days(self) -> list[date]:
         """The charge days whose roll-up is not made from what is stored now, in order."""

@@ -11,7 +11,7 @@ import hashlib
 import json
 import shutil
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -25,7 +25,9 @@ from finops_pipeline.allocate.shares import Direct, Share, shares
 from finops_pipeline.contracts.check import Violation, violations
 from finops_pipeline.contracts.forms import arrow_schema
 from finops_pipeline.contracts.tables import tables
-from finops_pipeline.engine.duckdb import DuckDBEngine, publish
+from finops_pipeline.durable import publish
+from finops_pipeline.engine.duckdb import DuckDBEngine
+from finops_pipeline.lake.days import by_day, chunks
 from finops_pipeline.lake.delta import LakeFile, LakeTable, Partition
 from finops_pipeline.lake.home import Home
 from finops_pipeline.store.allocated import (
@@ -90,7 +92,7 @@ class Store:
         """Allocate and store these charge days; a day that breaks keeps its last good data."""
         results: list[StoredDay] = []
         files: dict[str, list[LakeFile]] = defaultdict(list)
-        for chunk in self._chunks(days):
+        for chunk in chunks(days, self._rows, _CHUNK):
             made, done = self._chunk(chunk)
             results += done
             broken = {d.day.isoformat() for d in done if d.problems}
@@ -102,25 +104,13 @@ class Store:
         for name in ("ownership", "shares"):
             self._table(name).replace([(self.source, day) for day in good], files[name], note)
         costs = self._table("allocated_costs")
-        costs.replace(self._cost_prefixes(good, files["allocated_costs"]), files["allocated_costs"], note)
+        written = files["allocated_costs"]
+        costs.replace(self._cost_prefixes(good, written), written, note)
         return sorted(results, key=lambda r: r.day)
 
     def _cost_prefixes(self, days: set[str], written: Sequence[LakeFile]) -> set[Partition]:
         known = self._table("allocated_costs").files(self.source)
         return {f.partition[:3] for f in (*known, *written) if f.partition[2] in days}
-
-    def _chunks(self, days: Sequence[date]) -> Iterator[list[date]]:
-        chunk: list[date] = []
-        rows = 0
-        for day in sorted(days):
-            here = self._rows(day)
-            if chunk and rows + here > _CHUNK:
-                yield chunk
-                chunk, rows = [], 0
-            chunk.append(day)
-            rows += here
-        if chunk:
-            yield chunk
 
     def _rows(self, day: date) -> int:
         table = self._table("focus_costs")
@@ -200,9 +190,7 @@ class Store:
         folder = self.home.spool / f"costs-{self.source}-{self.fingerprint(days[0])}"
         shutil.rmtree(folder, ignore_errors=True)
         try:
-            written = self.engine.write_split(
-                f"{allocated_sql()} ORDER BY ALL", by, folder
-            )
+            written = self.engine.write_split(f"{allocated_sql()} ORDER BY ALL", by, folder)
             files = []
             for values, (path, _) in sorted(written.items()):
                 day = date.fromisoformat(values[by.index("x_ChargeDay")])
@@ -218,18 +206,10 @@ class Store:
     def _write(self, name: str, rows: pa.Table) -> list[LakeFile]:
         """Write rows as one file for each charge day; the rows are in order of the day."""
         table = self._table(name)
-        schema = arrow_schema(table.table)
-        rows = rows.cast(schema)
-        self.engine.bind_arrow("written", rows)
-        files = []
-        for day in sorted(set(rows.column("charge_day").to_pylist())):
-            file = LakeFile((self.source, day.isoformat()), self.fingerprint(day))
-            self.engine.write(
-                f"SELECT * FROM written WHERE charge_day = DATE '{day.isoformat()}'",
-                table.path(file),
-            )
-            files.append(file)
-        return files
+        return [
+            table.write(LakeFile((self.source, day.isoformat()), self.fingerprint(day)), of_day)
+            for day, of_day in by_day(rows, "charge_day")
+        ]
 
     def _results(self, days: Sequence[date], files: Sequence[LakeFile]) -> list[StoredDay]:
         """Each day's figures, held against its charges and the contract."""
@@ -238,7 +218,7 @@ class Store:
         whole = _sums(self.engine.rows(sums_sql("focus_costs", "charges")).to_pylist())
         parts = _sums(self.engine.rows(sums_sql("allocated_costs", "allocated")).to_pylist())
         found = violations(self.engine, table.table, "allocated")
-        rows = defaultdict(int)
+        rows: dict[str, int] = defaultdict(int)
         for file in files:
             rows[file.partition[2]] += table.rows(file)
         unallocated = _unallocated(self.engine)

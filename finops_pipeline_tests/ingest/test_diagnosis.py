@@ -14,7 +14,8 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 from finops_pipeline.config import Source
 from finops_pipeline.ingest import diagnosis
-from finops_pipeline.ingest.diagnosis import Finding, diagnose, policy_statements
+from finops_pipeline.ingest.diagnosis import Finding, diagnose
+from finops_pipeline.ingest.oci_identity import policy_statements
 from finops_pipeline_tests.ingest.conftest import brief_retry
 from finops_pipeline_tests.servers.oci_object_storage import (
     ObjectStorageServer,
@@ -52,7 +53,7 @@ def test_all_is_well(server: ObjectStorageServer, source: Source) -> None:
     assert [finding.name for finding in found.values() if not finding.ok] == []
     assert list(found) == [
         *("configuration file", "private key", "fingerprint", "clock", "bucket"),
-        *("reports", "reading"),
+        *("reports", "reading", "inventory"),
     ]
 
 

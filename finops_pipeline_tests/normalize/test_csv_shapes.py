@@ -5,13 +5,18 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import tempfile
+from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from finops_pipeline.contracts.raw import raw_format
+from finops_pipeline.engine.duckdb import DuckDBEngine
+from finops_pipeline.ingest.reading import open_report, with_rows
 from finops_pipeline_tests.normalize.pipeline import (
     COST_ROW,
     Outcome,
@@ -174,30 +179,42 @@ def test_column_names_in_any_case_and_with_odd_text(tmp_path: Path) -> None:
     assert outcome.charges[0]["x_OtherColumns"] == '{"two\\nlines":"1","a \\"quote\\"":"2"}'
 
 
-FIELD = st.text(
-    st.sampled_from('ab,"\r\n é\0\\'), max_size=8
-)
+FIELD = st.text(st.sampled_from('ab,"\r\n é\0\\'), max_size=8)
 
 
-@settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@pytest.fixture(scope="module")
+def engine() -> Iterator[DuckDBEngine]:
+    with DuckDBEngine("200MB") as opened:
+        yield opened
+
+
+@settings(max_examples=150, deadline=None)
 @given(
     fields=st.lists(FIELD, min_size=1, max_size=6),
-    broken=st.lists(st.integers(0, 6), max_size=2),
+    broken=st.sets(st.integers(0, 5), max_size=2),
     end=st.sampled_from(["\r\n", "\n"]),
 )
 def test_whatever_text_is_quoted_comes_back(
-    tmp_path_factory: pytest.TempPathFactory, fields: list[str], broken: list[int], end: str
+    engine: DuckDBEngine, fields: list[str], broken: set[int], end: str
 ) -> None:
     out = io.StringIO(newline="")
-    writer = csv.writer(out, lineterminator=end)
+    writer = csv.writer(out, lineterminator=end, quoting=csv.QUOTE_ALL)
     writer.writerow(COST_ROW)
     for number, field in enumerate(fields):
         if number in broken:
             out.write("x,y" + end)
-        row = line(ref=f"r{number}", **{"product/Description": field})
-        writer.writerow(row.values())
-    outcome = run(tmp_path_factory.mktemp("text"), out.getvalue().encode())
-    assert [c["ChargeDescription"] for c in outcome.charges] == [f or None for f in fields]
-    assert len(outcome.rejected) == len({b for b in broken if b < len(fields)})
+        writer.writerow(line(**{"product/Description": field}).values())
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "text.csv"
+        path.write_bytes(out.getvalue().encode())
+        opened = open_report(path, raw_format("oci_cost_csv"))
+        found = with_rows(
+            engine,
+            "text",
+            opened,
+            {"text": list(COST_ROW).index("product/Description")},
+            Path(folder),
+            lambda: engine.rows("SELECT text FROM text ORDER BY report_row").to_pylist(),
+        )
+    assert [row["text"] for row in found] == [field or None for field in fields]
+    assert len(opened.bad_rows) == len([b for b in broken if b < len(fields)])

@@ -2,7 +2,8 @@
 
 It checks the signature of each request against the keys it was told to trust, refuses what is
 signed more than five minutes off its own clock, lists in pages, honours If-Match and Range, and
-can be told to fail in the ways networks and services do. It knows nothing of the package.
+can be told to fail in the ways networks and services do. At the same address it answers for the
+Identity service, with the compartments of `server.identity`. It knows nothing of the package.
 
     with ObjectStorageServer() as server:
         server.put("reports/cost-csv/1.csv.gz", b"...", delivered_at=datetime(...))
@@ -42,6 +43,8 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
+from finops_pipeline_tests.servers.oci_identity import BASE_PATH, Answer, Identity
+
 TENANCY = "ocid1.tenancy.oc1..aaaaaaaatest"
 USER = "ocid1.user.oc1..aaaaaaaatest"
 MAX_SKEW = timedelta(minutes=5)
@@ -71,7 +74,10 @@ class Seen:
 
 @dataclass
 class Fault:
-    """What goes wrong with the next `times` requests of an operation ("list", "get" or any)."""
+    """What goes wrong with the next `times` requests of an operation, or of any.
+
+    The operations: "list", "get" (objects), "compartments" (a list), "compartment" (one).
+    """
 
     kind: str
     times: int
@@ -88,6 +94,7 @@ class ObjectStorageServer:
     def __init__(self, namespace: str = "bling", bucket: str = TENANCY) -> None:
         self.namespace = namespace
         self.bucket = bucket
+        self.identity = Identity(TENANCY)
         self.clock_offset = timedelta(0)
         self.page_size = 1000
         self.ignores_ranges = False
@@ -175,9 +182,9 @@ class ObjectStorageServer:
     def delay(self, seconds: float, *, times: int = 1, operation: str | None = None) -> None:
         self._faults.append(Fault("delay", times, operation, seconds=seconds))
 
-    def answer_as_a_portal(self, *, times: int = 1) -> None:
-        """Answer listings as a captive portal does: 200, with a page to log in."""
-        self._faults.append(Fault("portal", times, "list"))
+    def answer_as_a_portal(self, *, times: int = 1, operation: str = "list") -> None:
+        """Answer as a captive portal does: 200, with a page to log in."""
+        self._faults.append(Fault("portal", times, operation))
 
     def count(self, operation: str) -> int:
         return sum(1 for request in self.seen if request.operation == operation)
@@ -259,7 +266,10 @@ class _Handler(BaseHTTPRequestHandler):
         url = urlsplit(self.path)
         self._query = {key: values[0] for key, values in parse_qs(url.query).items()}
         parts = [unquote(part) for part in url.path.split("/")]  # /n/<ns>/b/<bucket>/o[/<object>]
-        self._operation = "get" if len(parts) > 6 else "list"
+        if parts[1] == BASE_PATH:  # /20160918/compartments[/<compartment>]
+            self._operation = "compartment" if len(parts) > 3 else "compartments"
+        else:
+            self._operation = "get" if len(parts) > 6 else "list"
         fault = self.server_state.take_fault(self._operation)
         if fault is not None and fault.kind == "delay":
             time.sleep(fault.seconds)
@@ -276,6 +286,10 @@ class _Handler(BaseHTTPRequestHandler):
                 "The required information to complete authentication was not provided or was "
                 "incorrect.",
             )
+        elif self._operation == "compartment":
+            self._answer(self.server_state.identity.get(parts[3]), fault)
+        elif self._operation == "compartments":
+            self._answer(self.server_state.identity.list(self._query), fault)
         elif parts[2] != self.server_state.namespace:
             self._error(404, "NamespaceNotFound", "You do not have authorization, or no namespace")
         elif parts[4] != self.server_state.bucket:
@@ -286,11 +300,17 @@ class _Handler(BaseHTTPRequestHandler):
                 f"'{parts[2]}' or you are not authorized to access it",
             )
         elif self._operation == "list":
-            self._list()
+            self._list(fault)
         else:
             self._get("/".join(parts[6:]), fault)
 
-    def _list(self) -> None:
+    def _answer(self, answer: Answer, fault: Fault | None) -> None:
+        headers = {"content-type": "application/json"}
+        if answer.next_page is not None:
+            headers["opc-next-page"] = answer.next_page
+        self._send(answer.status, json.dumps(answer.content).encode(), headers, _cut(fault))
+
+    def _list(self, fault: Fault | None) -> None:
         query = self._query
         limit = min(int(query.get("limit", 1000)), self.server_state.page_size)
         names = [
@@ -307,7 +327,8 @@ class _Handler(BaseHTTPRequestHandler):
         answer: dict[str, Any] = {"objects": objects, "prefixes": []}
         if len(names) > limit:
             answer["nextStartWith"] = names[limit]
-        self._send(200, json.dumps(answer).encode(), {"content-type": "application/json"})
+        body = json.dumps(answer).encode()
+        self._send(200, body, {"content-type": "application/json"}, _cut(fault))
 
     def _get(self, name: str, fault: Fault | None) -> None:
         if self.server_state.before_get is not None:
@@ -339,8 +360,7 @@ class _Handler(BaseHTTPRequestHandler):
             data = bytes(byte ^ 0x55 for byte in data)
         if fault is not None and fault.kind == "short":
             data = data[: fault.after]
-        cut = fault.after if fault is not None and fault.kind == "cut" else None
-        self._send(status, data, headers, cut)
+        self._send(status, data, headers, _cut(fault))
 
     def _error(self, status: int, code: str, message: str) -> None:
         body = json.dumps({"code": code, "message": message}).encode()
@@ -371,6 +391,10 @@ class _Handler(BaseHTTPRequestHandler):
         headers = {name.lower(): value for name, value in self.headers.items()}
         seen = Seen(self._operation, self.path, self._query, headers, status)
         self.server_state.seen.append(seen)
+
+
+def _cut(fault: Fault | None) -> int | None:
+    return fault.after if fault is not None and fault.kind == "cut" else None
 
 
 def _summary(name: str, stored: StoredObject) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Files that outlive a kill and a power cut: the few steps in the order that makes them safe.
 
-Used by the outbox and the file sink; what the files hold is theirs to say.
+Used wherever a file must be there whole or not at all; what it holds is its writer's to say.
 """
 
 from __future__ import annotations
@@ -21,12 +21,16 @@ def make_folder(path: Path) -> None:
 def write_whole(path: Path, content: bytes) -> None:
     """Write the file so that a reader sees all of it or none. One writer at a time per path."""
     unfinished = path.with_name(f".{path.name}.unfinished")
-    with unfinished.open("wb") as file:
-        file.write(content)
-        file.flush()
+    unfinished.write_bytes(content)
+    publish(unfinished, path)
+    sync_folder(path.parent)
+
+
+def publish(unfinished: Path, path: Path) -> None:
+    """Give a finished file its name in one step, after its bytes are on the disk."""
+    with unfinished.open("rb") as file:
         os.fsync(file.fileno())
     unfinished.replace(path)
-    sync_folder(path.parent)
 
 
 def sync_folder(path: Path) -> None:

@@ -1,0 +1,98 @@
+"""Functions that engines spell in their own way, as Ibis values: times, numbers, JSON, hashes.
+
+Here DuckDB's are named; everything else in an expression is plain Ibis. They are called and not
+used as decorators, because Ibis brings no types and a decorator would lose ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import ibis
+import ibis.expr.types as ir
+
+from finops_pipeline.contracts.forms import MONEY, RATE, SHARE
+
+# As providers write them; a time without zone is UTC.
+_TIME_FORMATS = [
+    "%Y-%m-%dT%H:%MZ",
+    "%Y-%m-%dT%H:%M:%SZ",
+    "%Y-%m-%dT%H:%M:%S.%gZ",
+    "%Y-%m-%dT%H:%M:%S%z",
+    "%Y-%m-%d %H:%M:%S",
+    "%Y-%m-%d",
+]
+
+
+def _one(a: Any) -> Any: ...
+
+
+def _two(a: Any, b: Any) -> Any: ...
+
+
+def _builtin(name: str, arguments: tuple[Any, ...], result: Any) -> Any:
+    shape = _one if len(arguments) == 1 else _two
+    return ibis.udf.scalar.builtin(shape, name=name, signature=(arguments, result))
+
+
+_try_strptime = _builtin("try_strptime", (str, list[str]), "timestamp('UTC', 6)")
+_to_json = _builtin("to_json", (str,), str)
+_json_valid = _builtin("json_valid", (str,), "bool")
+_md5 = _builtin("md5", (str,), str)
+# By the function's name, since Ibis cannot type a product whose operands fit into neither.
+_rate_product = _builtin("multiply", ("decimal(18, 18)", "decimal(20, 12)"), "decimal(38, 30)")
+_share_product = _builtin("multiply", ("decimal(24, 6)", "decimal(13, 12)"), "decimal(37, 18)")
+
+
+def parse_time(text: ir.StringValue) -> ir.TimestampValue:
+    """The instant that a text names, in UTC; null when it names none.
+
+    The day is parsed on its own too, because strptime turns 30 February into 2 March.
+    """
+    real_day = text.strip().left(10).try_cast("date")
+    none = ibis.null("timestamp('UTC', 6)")
+    parsed: ir.TimestampValue = real_day.isnull().ifelse(none, _try_strptime(text, _TIME_FORMATS))
+    return parsed
+
+
+def parse_number(text: ir.StringValue) -> ir.DecimalValue:
+    """The number that a text is, at 18 digits after the point, half up; null when it is none."""
+    plain = text.contains("_").ifelse(ibis.null(str), text)  # DuckDB reads 1_000 as a thousand
+    return plain.try_cast(MONEY)
+
+
+def countable(value: ir.DecimalValue) -> ir.DecimalValue:
+    """The number where it may be summed; null where a few such would overflow every sum."""
+    return value.between(-(10**14), 10**14).ifelse(value, ibis.null(MONEY))
+
+
+def json_text(text: ir.StringValue) -> ir.StringValue:
+    """A text as a JSON string with its quotes; null stays null."""
+    quoted: ir.StringValue = _to_json(text)
+    return quoted
+
+
+def is_json(text: ir.StringValue) -> ir.BooleanValue:
+    """Whether a text is JSON; null stays null."""
+    found: ir.BooleanValue = _json_valid(text)
+    return found
+
+
+def text_hash(values: Sequence[ir.Value]) -> ir.StringValue:
+    """A hash of values in order, 32 hexadecimal digits; null differs from empty text."""
+    parts = [v.cast(str).fill_null("\x00") for v in values]
+    hashed: ir.StringValue = _md5(ibis.literal("\x1f").join(parts))
+    return hashed
+
+
+def small_product(part: ir.DecimalValue, factor: ir.DecimalValue) -> ir.DecimalValue:
+    """The exact product of a part below 1 and a rate, `decimal(38, 30)`."""
+    product: ir.DecimalValue = _rate_product(part.cast("decimal(18, 18)"), factor.cast(RATE))
+    return product
+
+
+def share_product(part: ir.DecimalValue, share: ir.DecimalValue) -> ir.DecimalValue:
+    """The exact product of an amount of 6 digits after the point and a share of 12."""
+    product: ir.DecimalValue = _share_product(part.cast("decimal(24, 6)"), share.cast(SHARE))
+    return product
