@@ -28,6 +28,11 @@ from finops_pipeline.durable import publish
 LONGEST_LINE = 2 * 1024 * 1024  # bytes; a longer line is rejected, see ingest/salvage.py
 
 
+# Small row groups: a charge is about 4 kB while it is held, and a writer that has to spill its row
+# group costs three times as much as one that does not (measured at 120,000 rows a group).
+_PARQUET = "FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 20480"
+
+
 class ReportSyntaxError(Exception):
     """A report that is no well-formed CSV somewhere; the message is DuckDB's."""
 
@@ -49,6 +54,10 @@ class DuckDBEngine:
             "enable_progress_bar": "false",
             "autoinstall_known_extensions": "false",
             "autoload_known_extensions": "false",
+            # Rows that a split write holds back, about 2 kB each, and files that it keeps open: one
+            # closed before its end would go on as a second file.
+            "partitioned_write_flush_threshold": "20000",
+            "partitioned_write_max_open_files": "5000",
         }.items():
             self.connection.execute(f"SET {name} = '{value}'")
 
@@ -173,7 +182,7 @@ class DuckDBEngine:
         order = f" ORDER BY {order_by}" if order_by else ""
         try:
             copied = self._run(
-                f"COPY ({sql}{order}) TO {_text(partial)} (FORMAT parquet, COMPRESSION zstd)"
+                f"COPY ({sql}{order}) TO {_text(partial)} ({_PARQUET})"
             ).fetchone()
             publish(partial, path)
         finally:
@@ -191,7 +200,7 @@ class DuckDBEngine:
         self.connection.execute("SET threads = 1")  # each thread would write a file of its own
         try:
             self._run(
-                f"COPY ({sql}) TO {_text(folder)} (FORMAT parquet, COMPRESSION zstd, "
+                f"COPY ({sql}) TO {_text(folder)} ({_PARQUET}, "
                 f"PARTITION_BY ({', '.join(map(_name, by))}), WRITE_PARTITION_COLUMNS true, "
                 "FILENAME_PATTERN 'part_{i}')"
             )

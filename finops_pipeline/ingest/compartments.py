@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from finops_pipeline.ingest.location import IngestError
 from finops_pipeline.lake.delta import LakeFile, LakeTable
 
 INVENTORY = "compartments.csv"
+ROOT = "root"
 
 
 @dataclass(frozen=True, order=True)
@@ -45,23 +46,54 @@ def read_compartments(source: Source) -> list[Compartment]:
 
 
 def _from_file(source: Source, path: Path) -> list[Compartment]:
-    if not path.exists():
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            return sorted(_rows(f"{source.name}: {path}", file))
+    except FileNotFoundError:
         return []
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file)
-        missing = {"id", "name", "parent_id"} - set(reader.fieldnames or ())
-        if missing:
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise IngestError(
+            f"{source.name}: {path} cannot be read ({type(error).__name__}: {error}). It must be "
+            "a CSV file in UTF-8 that this user may read, with the columns id,name,parent_id."
+        ) from None
+
+
+def _rows(place: str, file: Iterable[str]) -> Iterator[Compartment]:
+    reader = csv.DictReader(file)
+    missing = {"id", "name", "parent_id"} - set(reader.fieldnames or ())
+    if missing:
+        raise IngestError(
+            f"{place}: line 1: column {sorted(missing)[0]!r} is missing; expected id,name,parent_id"
+        )
+    seen: set[str] = set()
+    root: str | None = None
+    for row in reader:
+        for column in ("id", "name"):
+            if not row[column]:
+                raise IngestError(
+                    f"{place}: line {reader.line_num}: column {column!r} is empty; expected the "
+                    f"compartment's {'OCID' if column == 'id' else 'name'}"
+                )
+        if row["id"] in seen:
             raise IngestError(
-                f"{source.name}: {path}: line 1: column {sorted(missing)[0]!r} is missing; "
-                "expected id,name,parent_id"
+                f"{place}: line {reader.line_num}: column 'id': {row['id']!r} stands there twice; "
+                "expected each compartment once"
             )
-        return sorted(Compartment(r["id"], r["name"], r["parent_id"] or None) for r in reader)
+        if not row["parent_id"] and root is not None:
+            raise IngestError(
+                f"{place}: line {reader.line_num}: column 'parent_id' is empty, as it is for "
+                f"{root!r}; expected so for the tenancy alone"
+            )
+        root = root if row["parent_id"] else row["id"]
+        seen.add(row["id"])
+        yield Compartment(row["id"], row["name"], row["parent_id"] or None)
 
 
 def paths(compartments: Iterable[Compartment]) -> dict[str, str]:
-    """The path of each compartment: names from the root joined by a slash.
+    """The path of each compartment: `root`, then names joined by a slash.
 
-    A compartment whose parent is unknown starts a path of its own; a circle is cut.
+    The root is `root` whatever the tenancy is called: so rules name it, for any tenancy. A
+    compartment whose parent is unknown starts a path of its own; a circle is cut.
     """
     by_id = {c.id: c for c in compartments}
     found: dict[str, str] = {}
@@ -71,7 +103,7 @@ def paths(compartments: Iterable[Compartment]) -> dict[str, str]:
         current: Compartment | None = start
         while current is not None and current.id not in seen:
             seen.add(current.id)
-            names.append(current.name)
+            names.append(current.name if current.parent_id else ROOT)
             current = by_id.get(current.parent_id or "")
         found[start.id] = "/".join(reversed(names))
     return found
@@ -81,7 +113,7 @@ def store_compartments(
     table: LakeTable, source: str, compartments: Iterable[Compartment]
 ) -> dict[str, str]:
     """Make these the source's inventory; the same inventory makes no new version."""
-    listed = list(compartments)
+    listed = sorted(compartments)  # The service lists in any order; the rows have one.
     known = paths(listed)
     rows = [
         {"source": source, "id": c.id, "name": c.name, "parent_id": c.parent_id,

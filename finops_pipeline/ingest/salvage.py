@@ -132,7 +132,7 @@ def _records(lines: _Lines, width: int) -> Iterator[bytes]:
     """The records after the header as bytes; a line break inside quotes does not end one.
 
     Blank lines are none. A record of several lines that is no row ends where a line follows that
-    is a row by itself: so a quote that is not closed costs its own row only. A record longer than
+    has as many commas as a row: so a quote that is not closed costs its own row only. A record longer than
     the longest line is given cut near that length.
     """
     while line := lines.next():
@@ -159,7 +159,7 @@ def _continued(lines: _Lines, first: str, width: int) -> list[str]:
                 return further
             break
     for i, line in enumerate(further):
-        if _is_row(line, width):
+        if line.count(",") >= width - 1:
             lines.put_back(further[i:])
             return further[:i]
     if size > LONGEST_LINE:
@@ -170,7 +170,7 @@ def _continued(lines: _Lines, first: str, width: int) -> list[str]:
 def _skip(lines: _Lines, width: int) -> str:
     """Pass over the rest of a record that is too long; what is given makes it too long."""
     while line := lines.next():
-        if _is_row(line, width):
+        if line.count(",") >= width - 1:
             lines.put_back([line])
             break
         if not _is_open(line, True):
@@ -200,10 +200,12 @@ def _is_open(line: str, is_open: bool) -> bool:
 
 
 def _is_row(text: str, width: int) -> bool:
-    if len(text) > LONGEST_LINE or text.count(",") < width - 1:
+    """Whether lines are one row without a mistake: nothing may follow a closing quote."""
+    try:
+        found = _fields(text.rstrip(_LINE_END), strict=True)
+    except csv.Error:
         return False
-    found = _fields(text.rstrip(_LINE_END))
-    return len(found) == 1 and len(found[0]) == width and not _is_open(text, False)
+    return len(found) == 1 and len(found[0]) == width
 
 
 def _parse(row: int, record: bytes, width: int) -> list[str] | BadRow:
@@ -234,7 +236,7 @@ def _parse(row: int, record: bytes, width: int) -> list[str] | BadRow:
     return fields
 
 
-def _fields(text: str) -> list[list[str]]:
+def _fields(text: str, strict: bool = False) -> list[list[str]]:
     """A record's fields; more than one list when it is more than one record after all."""
     csv.field_size_limit(LONGEST_LINE * 4)
-    return list(csv.reader(io.StringIO(text, newline="")))
+    return list(csv.reader(io.StringIO(text, newline=""), strict=strict))

@@ -14,9 +14,47 @@ import ibis.expr.types as ir
 from finops_pipeline.contracts.forms import MONEY, RATE
 from finops_pipeline.engine.functions import json_text, small_product
 
-LARGEST_COST = (
-    10**12
-)  # no charge in any currency is as large; from here the exact products overflow
+# No charge in any currency is as large; from here the exact products overflow.
+LARGEST_COST = 10**12
+
+_TIMES = ("Year", "Month", "Day", "Hour", "Minute", "Second")
+_TIME = "|".join(_TIMES)
+_SIZES = {
+    "KB": "Kilobyte",
+    "MB": "Megabyte",
+    "GB": "Gigabyte",
+    "TB": "Terabyte",
+    "GiB": "Gibibyte",
+    "TiB": "Tebibyte",
+}
+_MOVES = "outbound|transfer|process|retriev"  # data that moves has no time
+_UNIT = rf"^[A-Za-z][A-Za-z0-9]*( [A-Za-z][A-Za-z0-9]*)*(-({_TIME})s|/({_TIME}))$"
+# The rule of data/README.md for a unit that oci_units.csv lacks: what is found, what it becomes.
+_UNIT_STEPS = (
+    (r"\([^)]*\)", " "),
+    (r",(\d\d\d)\b", r"\1"),
+    (r"[^A-Za-z0-9]+", " "),
+    (r"^ | $", ""),
+    (r"(?i)^ten thousand\b", "10000"),
+    (r"(?i)^(?:one )?million\b", "1000000"),
+    (r"(?i)^(?:one|per|each) ", ""),
+    (rf"(?i)^(\w+ )?((?:{_TIME})s?) (.+)$", r"\1\3 \2"),  # ONE HOURS OCPUS: the time goes last
+    (r"(?i)^(\d+) ?k\b", r"\1000"),
+    (r"(?i)^(\d+) ?(?:m|mil|million)\b", r"\1000000"),
+    (r"^1 ", ""),
+    (r"(?i)\b(?:of|per) ", ""),
+    (r" \d\w*", ""),
+    *((rf"(?i)\b(?:{short}|{name})s?\b", short) for short, name in _SIZES.items()),
+    (rf"(?i)^((?:\d+ )?[KMGT]i?B) .*(?:{_MOVES}).*$", r"\1"),
+    (rf"(?i)^([KMGT]i?B) .+ ((?:{_TIME})s?)$", r"\1 \2"),
+    (rf"(?i)^(\d+ .+) (?:{_TIME})s?$", r"\1"),  # there is no block over time
+    (rf"(?i)^(.*[A-Za-z]) ({_TIME})s?$", r"\1-\2s"),
+    (rf"(?i)((?:[^ps\W]|[^b\W]p))s-({_TIME})s$", r"\1-\2s"),  # singular; Mbps stays
+    *((rf"(?i)(^|-){time}s?$", rf"\1{time}s") for time in _TIMES),
+    (r"^\d*\w?$", "Units"),
+    (r"([^sS])$", r"\1s"),
+    (r"\b([KMGT]i?B)s$", r"\1"),
+)
 
 
 @dataclass(frozen=True)
@@ -65,6 +103,14 @@ def json_object(pairs: Sequence[tuple[str, ir.StringValue]]) -> ir.StringValue:
 def lookup_key(text: ir.StringValue) -> ir.StringValue:
     """A name as the catalogues are keyed: upper case, with blanks for `_` and `-`."""
     return text.strip().upper().translate("_-", "  ")
+
+
+def focus_unit(text: ir.StringValue) -> ir.StringValue:
+    """A unit in FOCUS's unit format: as it is when it has that form, else as the rule makes it."""
+    made = text
+    for found, becomes in _UNIT_STEPS:
+        made = made.re_replace(found, becomes)
+    return text.re_search(_UNIT).ifelse(text, made)
 
 
 def month_start(time: ir.TimestampValue) -> ir.TimestampValue:

@@ -24,6 +24,7 @@ from finops_pipeline.normalize import oci_cost_csv, oci_focus
 from finops_pipeline.normalize.expressions import (
     Rule,
     convert,
+    focus_unit,
     json_object,
     lookup_key,
     month_start,
@@ -37,6 +38,10 @@ FORMATS: dict[str, ModuleType] = {"oci_cost_csv": oci_cost_csv, "oci_focus": oci
 # The same on every row of a report.
 CONSTANTS = ("report_name", "report_id", "delivered_at", "delivery_day", "first_day", "last_day")
 
+_NOT_OF_TAX = (
+    "PricingQuantity", "PricingUnit", "ContractedUnitPrice", "ListUnitPrice", "SkuId", "SkuMeter",
+    "SkuPriceId",
+)  # fmt: skip
 _SHOWN = 200  # characters of a rejected value that are kept
 
 
@@ -158,19 +163,14 @@ def _with_catalogues(row: ir.Table, format_name: str) -> ir.Table:
                 row.charge_day == rates.rate_charge_day_found,
             ],
         )
-        .mutate(unit=lambda t: t.unit_focus_found.coalesce(_plain_unit(t.key_unit).nullif("")))
+        # FOCUS: a quantity must have a unit, also where the report names none.
+        .mutate(unit=lambda t: t.unit_focus_found.coalesce(focus_unit(t.key_unit), "Units"))
     )
 
 
 def _catalogue(label: str, /, **columns: Any) -> ir.Table:
     """A bound catalogue; its columns are named apart from the report's."""
     return ibis.table(columns, name=f"catalogue {label}").rename(f"{label}_{{name}}_found")
-
-
-def _plain_unit(unit: ir.StringValue) -> ir.StringValue:
-    """A unit that the catalogue does not know, in FOCUS's unit format as far as a rule can."""
-    timed = unit.strip().re_replace(r"(?i)[ -]+(?:per +)?(hour|day|month|year)s?$", r"-\1s")
-    return timed.re_replace(r"(?i)-(h)ours$", "-Hours").re_replace(r"(?i)-(m)onths$", "-Months")
 
 
 def _common_rules(row: ir.Table, format_name: str) -> list[Rule]:
@@ -205,8 +205,8 @@ def _charge(
     )
     priced = known["ChargeCategory"].isin(("Usage", "Purchase"))
     known["PricingCategory"] = priced.ifelse("Standard", ibis.null(str))
-    taxed = known["ChargeCategory"] == "Tax"  # FOCUS: a tax row has no price and no quantity
-    for name in ("PricingQuantity", "PricingUnit", "ContractedUnitPrice", "ListUnitPrice"):
+    taxed = known["ChargeCategory"] == "Tax"  # FOCUS: tax has no price, no quantity and no SKU
+    for name in _NOT_OF_TAX:
         known[name] = taxed.ifelse(ibis.null(known[name].type()), known[name])
     # Billing and pricing currency of OCI are one.
     known["PricingCurrency"] = row.key_currency

@@ -83,6 +83,8 @@ def columns(row: ir.Table) -> dict[str, ir.Value]:
     effective = row["number EffectiveCost"].nullif(0).fill_null(cost)
     list_cost = row["number ListCost"]
     list_price = row["number ListUnitPrice"]
+    none = ibis.null(list_price.type())
+    list_price_or_none = (list_price >= 0).ifelse(list_price, none)  # FOCUS: no negative price
     priced = row["number PricingQuantity"]
     consumed = row["number ConsumedQuantity"].coalesce(row["number UsageQuantity"])
     account = row["BillingAccountId"].coalesce(row["SubAccountId"]).fill_null("unknown")
@@ -98,17 +100,18 @@ def columns(row: ir.Table) -> dict[str, ir.Value]:
         "BillingAccountType": ibis.literal("Subscription"),
         "ChargeCategory": row.category,
         "ChargeDescription": row["ChargeDescription"],
-        "ChargeFrequency": _frequency(row["ChargeFrequency"]),
+        "ChargeFrequency": _frequency(row["ChargeFrequency"], row.category),
         "ConsumedQuantity": usage.ifelse(consumed, ibis.null(consumed.type())),
         "ConsumedUnit": (usage & consumed.notnull()).ifelse(row.unit, ibis.null(str)),
         "ContractedCost": cost,  # not delivered; the billed cost is at contracted prices
-        "ContractedUnitPrice": ibis.null(list_price.type()),
+        # Not delivered; it is the list price where nothing was taken off.
+        "ContractedUnitPrice": (list_cost.coalesce(cost) == cost).ifelse(list_price_or_none, none),
         "EffectiveCost": effective,
         "InvoiceIssuerName": row["InvoiceIssuerName"]
         .coalesce(row["InvoiceIssuer"])
         .fill_null("Oracle"),
         "ListCost": list_cost.coalesce(cost),
-        "ListUnitPrice": (list_price >= 0).ifelse(list_price, ibis.null(list_price.type())),
+        "ListUnitPrice": list_price_or_none,
         "PricingQuantity": priced,
         "PricingUnit": priced.notnull().ifelse(row.unit, ibis.null(str)),
         "ProviderName": provider,
@@ -149,10 +152,11 @@ def _others(others: ir.StringValue, tags: ir.StringValue) -> ir.StringValue:
     return tags.isnull().ifelse(others.nullif("{}"), both)
 
 
-def _frequency(text: ir.StringValue) -> ir.StringValue:
-    """FOCUS spells `Usage-Based`; OCI `Usage-based`."""
+def _frequency(text: ir.StringValue, category: ir.StringValue) -> ir.StringValue:
+    """FOCUS spells `Usage-Based`, OCI `Usage-based`; FOCUS forbids it for a purchase."""
     lowered = text.strip().lower()
     return ibis.cases(
-        (lowered == "one-time", "One-Time"), (lowered == "recurring", "Recurring"),
+        (lowered == "recurring", "Recurring"),
+        ((lowered == "one-time") | (category == "Purchase"), "One-Time"),
         else_="Usage-Based",
-    )  # fmt: skip
+    )

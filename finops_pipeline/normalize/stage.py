@@ -40,8 +40,8 @@ from finops_pipeline.normalize.catalogue import bind_catalogues, catalogue_hash,
 from finops_pipeline.normalize.mapping import Mapping, bound_columns, mapping
 from finops_pipeline.normalize.rates import Rates
 
-_TOGETHER_ROWS = 250_000
-_TOGETHER_REPORTS = 40
+_TOGETHER_ROWS = 100_000
+_TOGETHER_REPORTS = 20
 
 
 class LostRowsError(Exception):

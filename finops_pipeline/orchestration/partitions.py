@@ -18,8 +18,11 @@ SOURCE = "finops/source"
 
 
 def daily(first_day: date) -> dg.DailyPartitionsDefinition:
-    """Days in UTC from the first that is kept to today, today included."""
-    return dg.DailyPartitionsDefinition(start_date=first_day.isoformat(), end_offset=1)
+    """Days in UTC from the first that is kept to tomorrow.
+
+    Tomorrow, because a charge may start on it already: as late as that is no reason to reject one.
+    """
+    return dg.DailyPartitionsDefinition(start_date=first_day.isoformat(), end_offset=2)
 
 
 def ranges(days: Iterable[date]) -> Iterator[tuple[date, date]]:

@@ -5,9 +5,10 @@ It only puts settings, home and engine together; what a stage does is in the sta
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import date
 from functools import cached_property
 
 from filelock import FileLock
@@ -47,6 +48,19 @@ class Pipeline:
         """Exchange rates into the reporting currency. Raises ConfigError."""
         s = self.settings
         return Rates(s.reporting_currency, s.rates, s.rate_max_age_days)
+
+    def partition_of(self, day: date) -> date:
+        """The partition that a day is worked in: days before the first are worked with the first.
+
+        Reports that were delivered before it are in the bucket all the same, and what they hold
+        is rejected on the day of their delivery.
+        """
+        return max(day, self.settings.first_day)
+
+    def days_in(self, partitions: Iterable[date], known: Iterable[date]) -> list[date]:
+        """The days of these partitions, and those known ones that are worked with them."""
+        wanted = set(partitions)
+        return sorted(wanted | {d for d in known if self.partition_of(d) in wanted})
 
     def engine(self) -> DuckDBEngine:
         """A new engine; use it as a context."""

@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from decimal import Decimal
+from decimal import Context, Decimal
 from typing import Any
 
 import dagster as dg
 
 from finops_pipeline.contracts.tables import Table
 
+EXACT = Context(prec=76)  # the default one would round to 28 digits
 Event = dg.MaterializeResult[Any] | dg.AssetCheckResult
 
 
@@ -71,7 +72,7 @@ def money(name: str, amounts: Mapping[str, Decimal]) -> dict[str, Any]:
     """Amounts by currency as metadata: exact as text, and as a number for the UI to plot."""
     found: dict[str, Any] = {}
     for currency, amount in sorted(amounts.items()):
-        found[f"{name} {currency}"] = dg.MetadataValue.text(format(amount.normalize(), "f"))
+        found[f"{name} {currency}"] = dg.MetadataValue.text(format(amount.normalize(EXACT), "f"))
         # Only for the plot: no figure is ever computed from it.
         found[f"{name} {currency} (plot)"] = dg.MetadataValue.float(float(amount))
     return found
@@ -87,8 +88,10 @@ def report(
     """
     broken = _broken(days_by_asset)
     for key, days in days_by_asset.items():
-        for day in days:
-            _record_checks(context, key, day)
+        # Dagster files the result of a run of one partition under it, of a range under none.
+        if broken or not context.has_partition_key:
+            for day in days:
+                _record_checks(context, key, day)
     if broken:
         for key, days in days_by_asset.items():
             for day in days:
@@ -108,7 +111,7 @@ def report(
             context.add_asset_metadata(
                 dict(day.metadata), asset_key=key, partition_key=day.day.isoformat()
             )
-        yield dg.MaterializeResult(asset_key=key, check_results=_summaries(key, days))
+        yield dg.MaterializeResult(asset_key=key, check_results=_outcomes(key, days))
 
 
 def _broken(days_by_asset: Mapping[dg.AssetKey, Sequence[Day]]) -> dict[date, list[str]]:
@@ -133,7 +136,7 @@ def _record_checks(context: dg.AssetExecutionContext, key: dg.AssetKey, day: Day
                 asset_key=key,
                 check_name=check.name,
                 passed=check.passed,
-                metadata={k: dg.MetadataValue.text(str(v)) for k, v in check.metadata.items()},
+                metadata=_as_text(check),
                 severity=_severity(check),
                 description=check.description or None,
                 blocking=check.blocking,
@@ -146,19 +149,31 @@ def _severity(check: Check) -> dg.AssetCheckSeverity:
     return dg.AssetCheckSeverity.ERROR if check.blocking else dg.AssetCheckSeverity.WARN
 
 
-def _summaries(key: dg.AssetKey, days: Sequence[Day]) -> list[dg.AssetCheckResult]:
-    """One result a check for the whole run: Dagster asks for it beside those of the days."""
+def _as_text(check: Check) -> dict[str, dg.MetadataValue]:
+    return {k: dg.MetadataValue.text(str(v)) for k, v in check.metadata.items()}
+
+
+def _outcomes(key: dg.AssetKey, days: Sequence[Day]) -> list[dg.AssetCheckResult]:
+    """One result a check for the run: that of its only day, or a summary beside those of the days.
+
+    Dagster asks for it in either case, and keeps that of a range for no day in particular.
+    """
     by_name: dict[str, list[Check]] = {}
     for day in days:
         for check in day.checks:
             by_name.setdefault(check.name, []).append(check)
-    return [
-        dg.AssetCheckResult(
-            asset_key=key,
-            check_name=name,
-            passed=all(c.passed for c in checks),
-            severity=_severity(checks[0]),
-            metadata={"days": len(checks), "failed": sum(not c.passed for c in checks)},
-        )
-        for name, checks in by_name.items()
-    ]
+    return [_outcome(key, checks) for checks in by_name.values()]
+
+
+def _outcome(key: dg.AssetKey, checks: Sequence[Check]) -> dg.AssetCheckResult:
+    failed = [c for c in checks if not c.passed]
+    telling = failed[0] if failed else checks[0]
+    counts = {"days": len(checks), "failed days": len(failed)}
+    return dg.AssetCheckResult(
+        asset_key=key,
+        check_name=telling.name,
+        passed=not failed,
+        severity=_severity(telling),
+        metadata=_as_text(telling) if len(checks) == 1 else counts,
+        description=telling.description or None,
+    )

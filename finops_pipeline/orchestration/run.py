@@ -115,7 +115,8 @@ class Run:
             self.progress(f"{source.name}: {refusal}")
             return
         if found:
-            store_compartments(self.pipeline.home.table("compartments"), source.name, found)
+            with self.pipeline.working_on(source.name):
+                store_compartments(self.pipeline.home.table("compartments"), source.name, found)
 
     def _rebuild(self, source: Source) -> None:
         charges = [f"{source.slug}/{n}" for n in ("focus_costs", "rejected_rows")]
@@ -145,7 +146,7 @@ class Run:
         return sorted(d for d in days if self.wanted.covers(d))
 
     def _materialize(self, title: str, assets: Sequence[str], days: Iterable[date]) -> None:
-        wanted = sorted(set(days))
+        wanted = sorted({self.pipeline.partition_of(d) for d in days})
         if not wanted:
             return
         if self._assets is None:
@@ -225,14 +226,22 @@ class _Assets:
             run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
             raise_on_error=False,
         )
-        return [_failure(event) for event in result.get_step_failure_events()]
+        return [failure_of(event) for event in result.get_step_failure_events()]
 
 
-def _failure(event: dg.DagsterEvent) -> str:
+def failure_of(event: dg.DagsterEvent) -> str:
+    """What went wrong, in the words of whoever noticed it first."""
     data = event.step_failure_data
     if data.user_failure_data and data.user_failure_data.description:
         return str(data.user_failure_data.description)
-    return f"{event.step_key}: {data.error.message.strip() if data.error else 'failed'}"
+    error = data.error
+    while error and error.cause:
+        error = error.cause
+    if error is None:
+        return f"{event.step_key}: failed"
+    kind, _, message = error.message.strip().partition(": ")
+    ours = kind.startswith("finops_pipeline.") and message
+    return message if ours else f"{event.step_key}: {error.message.strip()}"
 
 
 def _instance() -> dg.DagsterInstance:

@@ -24,7 +24,7 @@ from finops_pipeline.engine.functions import share_product, small_product, text_
 
 _RATE = ("x_ExchangeRate", "x_ExchangeRateDate", "x_ExchangeRateSource", "x_ReportingCurrency")
 _PLACE = ("x_Source", "x_ChargeDay", "x_CompartmentId", "x_CompartmentPath")
-_GROUP = (*DAILY_DIMENSIONS, *_PLACE, *_RATE)
+GROUP = (*DAILY_DIMENSIONS, *_PLACE, *_RATE)
 METRICS = (*DAILY_METRICS, *REPORTING_METRICS)
 _SUBJECT = {
     "provider": "ProviderName",
@@ -40,7 +40,7 @@ _SUBJECT = {
 def daily_sql() -> str:
     """`charges` (of `focus_costs`) summed to the daily grain."""
     charges = ibis.table(ibis_schema(tables()["focus_costs"]), name="charges")
-    daily = charges.group_by(*_GROUP).aggregate(
+    daily = charges.group_by(*GROUP).aggregate(
         **{metric: charges[metric].sum() for metric in METRICS},
         x_ChargeCount=charges.count(),
     )
@@ -52,7 +52,7 @@ def _daily() -> ir.Table:
     schema = ibis_schema(tables()["focus_costs"])
     return ibis.table(
         {
-            **{name: schema[name] for name in _GROUP},
+            **{name: schema[name] for name in GROUP},
             **dict.fromkeys(METRICS, MONEY),
             "x_ChargeCount": "int64",
             "x_OwnershipId": "string",
@@ -121,7 +121,7 @@ def allocated_sql() -> str:
         AllocatedMethodDetails=pooled.details,
     )
     both = direct.union(split)
-    identity = [both[name] for name in (*_GROUP, "x_BusinessUnit", "x_Rule", "x_OwnershipId")]
+    identity = [both[name] for name in (*GROUP, "x_BusinessUnit", "x_Rule", "x_OwnershipId")]
     schema = ibis_schema(tables()["allocated_costs"])
     complete = both.mutate(x_AllocationId=text_hash(identity), AllocatedTags=none)
     return DuckDBEngine.compile(
@@ -180,7 +180,7 @@ def _shares() -> ir.Table:
 
 def _common(row: ir.Table) -> dict[str, ir.Value]:
     return {
-        **{name: row[name] for name in _GROUP},
+        **{name: row[name] for name in GROUP},
         "x_ChargeCount": row.x_ChargeCount,
         "x_OwnershipId": row.x_OwnershipId,
         "x_Tier": row.tier,

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
+import duckdb
 import ibis
 import ibis.expr.types as ir
 
@@ -69,8 +70,9 @@ def export_focus(
         if suffix == ".parquet":
             return ExportResult(engine.write(_select(columns, as_text=False), out), out)
         return ExportResult(_write_csv(engine, _select(columns, as_text=True), out, suffix), out)
-    except OSError as error:
-        raise ExportError(f"{out} cannot be written: {error.strerror or error}") from error
+    except (OSError, duckdb.IOException) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ExportError(f"{out} cannot be written: {reason}") from error
 
 
 def _suffix(out: Path) -> str:

@@ -186,6 +186,58 @@ def test_a_session_that_has_ended(
     assert faults(by_token) == ([] if seconds > 0 else ["session token", "bucket"])
 
 
+INSPECT = "Allow group <group> to inspect compartments in tenancy"
+
+
+@pytest.mark.parametrize("operation", ["compartment", "compartments"])
+def test_a_missing_right_to_the_inventory_gives_the_exact_statement(
+    server: ObjectStorageServer, source: Source, operation: str
+) -> None:
+    server.put(NAME, b"x", delivered_at=server.now)
+    server.fail(404, "NotAuthorizedOrNotFound", operation=operation)
+    assert faults(source) == ["inventory"]
+    inventory = findings(source)["inventory"]
+    assert inventory.detail.endswith("404 NotAuthorizedOrNotFound")
+    assert inventory.remedy.splitlines()[-1].strip() == INSPECT
+    assert "reports are read all the same" in inventory.remedy
+
+
+def test_both_missing_rights_are_told_at_once(server: ObjectStorageServer, source: Source) -> None:
+    server.fail(404, "NotAuthorizedOrNotFound")
+    assert faults(source) == ["bucket", "inventory"]
+
+
+def test_an_inventory_that_can_be_had(server: ObjectStorageServer, source: Source) -> None:
+    server.put(NAME, b"x", delivered_at=server.now)
+    server.identity.add("web")
+    assert findings(source)["inventory"].detail == "2 compartments can be listed"
+
+
+def test_an_identity_service_that_is_down_is_a_fault_of_its_own(
+    server: ObjectStorageServer, source: Source
+) -> None:
+    server.put(NAME, b"x", delivered_at=server.now)
+    server.fail(503, "ServiceUnavailable", operation="compartments")
+    assert faults(source) == ["inventory"]
+    assert "firewall" in findings(source)["inventory"].remedy
+
+
+def test_a_bucket_of_copies_has_no_inventory_and_needs_none(source: Source) -> None:
+    server = ObjectStorageServer("acme", "copies")
+    with server:
+        copies = source.model_copy(
+            update={
+                "location": "oci://acme/copies",
+                "endpoint": server.endpoint,
+                "config_file": write_config(source.config_file.parent, server, profile="COPIES"),
+                "profile": "COPIES",
+            }
+        )
+        server.put(NAME, b"x", delivered_at=server.now)
+        assert faults(copies) == []
+        assert "not named by a tenancy" in findings(copies)["inventory"].detail
+
+
 def directory(root: Path, **more: object) -> Source:
     return Source.model_validate(
         {"name": "acme", "format": "oci_cost_csv", "location": f"file:{root}", **more}
@@ -239,3 +291,23 @@ def test_a_directory_that_is_missing_or_stale(tmp_path: Path) -> None:
     put(tmp_path, NAME, COST, age=timedelta(days=4))
     assert faults(directory(tmp_path)) == ["reports"]
     assert "copies" in findings(directory(tmp_path))["reports"].remedy
+
+
+def test_a_directory_tells_its_newest_delivery_and_whether_it_has_an_inventory(
+    tmp_path: Path,
+) -> None:
+    put(tmp_path, NAME, COST)
+    today = datetime.now(UTC)
+    found = findings(directory(tmp_path))
+    assert f"the newest is of {today:%Y-%m-%d}" in found["reports"].detail
+    assert found["inventory"].ok and "no compartments.csv" in found["inventory"].detail
+    (tmp_path / "compartments.csv").write_text("id,name,parent_id\nr,acme,\nw,web,r\n")
+    assert faults(directory(tmp_path)) == []
+    assert findings(directory(tmp_path))["inventory"].detail == "2 compartments in compartments.csv"
+
+
+def test_an_inventory_in_a_directory_that_will_not_do(tmp_path: Path) -> None:
+    put(tmp_path, NAME, COST)
+    (tmp_path / "compartments.csv").write_text("id,name\nr,acme\n")
+    assert faults(directory(tmp_path)) == ["inventory"]
+    assert "column 'parent_id' is missing" in findings(directory(tmp_path))["inventory"].detail

@@ -141,6 +141,7 @@ def test_a_cut_listing_is_asked_for_again(
 ) -> None:
     server.cut_body(after=20, times=2, operation="list")
     assert put(server, location).name == NAME
+    assert server.count("list") == 3
 
 
 @pytest.mark.parametrize("after", [0, 1, 1_000_000, 1 << 20, len(BODY) - 1])

@@ -285,11 +285,10 @@ class Pipeline:
     def read(self, table: str) -> pa.Table:
         """All rows of a table, by Delta's log and Parquet's own reader."""
         root = self.folder / self.home_name / "lake" / table
-        empty = arrow_schema(tables()[table]).empty_table()
-        if not DeltaTable.is_deltatable(str(root)):
-            return empty
-        parts = [pq.ParquetFile(f).read() for f in DeltaTable(root).file_uris()]
-        return pa.concat_tables(parts) if parts else empty
+        schema = arrow_schema(tables()[table]).remove_metadata()
+        files = DeltaTable(root).file_uris() if DeltaTable.is_deltatable(str(root)) else []
+        parts = [pq.ParquetFile(f).read().cast(schema) for f in files]
+        return pa.concat_tables([schema.empty_table(), *parts])
 
     def versions(self) -> dict[str, int]:
         """The version of each table."""

@@ -110,7 +110,8 @@ def test_a_broken_row_costs_itself_alone(tmp_path: Path, case: str, end: bytes) 
     assert {r["reason"] for r in broken} == {reason}
     assert broken[0]["report_row"] == 2
     assert broken[0]["column"] == "(whole row)"
-    assert broken[0]["value"] == row.decode().splitlines()[0][:200]
+    assert broken[0]["value"].startswith(row.decode().splitlines()[0][:200])
+    assert len(broken[0]["value"]) <= 200
     assert [c["x_ReportRow"] for c in outcome.charges] == [1, 2 + len(broken), 3 + len(broken)]
 
 

@@ -4,7 +4,8 @@
 
 The validator needs Python 3.12 and older libraries than this project, so it lives in an
 environment of its own, `.venv312` in the project root, made on first use. What it may fail on
-stands in `allowlist.yaml`; any other failure makes this exit with 1. See README.md.
+stands in `allowlist.yaml`, for CSV also in `allowlist_csv.yaml`; any other failure makes this
+exit with 1. See README.md.
 """
 
 from __future__ import annotations
@@ -155,6 +156,15 @@ def judge(outcomes: dict[str, str], texts: dict[str, str], allowed: dict[str, st
     return FAILED if unexpected else OK
 
 
+def allowed_for(export: Path) -> dict[str, str]:
+    """The rules that this kind of file may fail, each with its reason."""
+    names = ["allowlist.yaml"] + (["allowlist_csv.yaml"] if export.suffix == ".csv" else [])
+    allowed: dict[str, str] = {}
+    for name in names:
+        allowed |= yaml.safe_load((HERE / name).read_text(encoding="utf-8"))
+    return allowed
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description="Gate a FOCUS 1.2 export with the validator.")
     parser.add_argument("export", type=Path, help="Parquet or CSV file")
@@ -164,7 +174,7 @@ def main() -> int:
     export = arguments.export.resolve()
     if not export.is_file() or export.suffix not in (".parquet", ".csv"):
         parser.error(f"{arguments.export} is no .parquet or .csv file")
-    allowed = yaml.safe_load((HERE / "allowlist.yaml").read_text(encoding="utf-8"))
+    allowed = allowed_for(export)
     try:
         if not installed():
             install()

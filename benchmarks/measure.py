@@ -1,0 +1,116 @@
+"""One command run as a fresh process, and what its whole process tree cost. Linux only.
+
+This module is imported by the process that starts all others, and keeps it small: a child's peak
+memory never reads lower than its parent's at the moment of the start.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+_SAMPLE = 50  # milliseconds between two looks at memory
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+_NOT_INHERITED = ("DAGSTER_HOME", "FINOPS_CONFIG", "PYTHONPATH")
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+class CommandFailed(Exception):
+    """A measured command failed; the message has the end of what it said."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a process tree cost: seconds and bytes. `disk_*` is what reached the block device."""
+
+    user: float
+    system: float
+    wall: float
+    peak: int
+    read: int
+    written: int
+    disk_read: int
+    disk_written: int
+
+    def as_json(self) -> dict[str, float]:
+        """The cost as JSON holds it, with the sum of the CPU seconds."""
+        return {"cpu": self.user + self.system, **asdict(self)}
+
+
+def run(command: Sequence[str | Path], folder: Path, log: Path) -> Cost:
+    """Run a command in a folder; its output goes to `log` (`.out` and `.err`).
+
+    Raises CommandFailed when it exits with anything but 0.
+    """
+    out, err = log.with_suffix(".out"), log.with_suffix(".err")
+    with out.open("wb") as stdout, err.open("wb") as stderr:
+        begin = time.perf_counter()
+        process = subprocess.Popen(
+            [str(part) for part in command],
+            cwd=folder, env=_environment(), stdout=stdout, stderr=stderr,
+        )  # fmt: skip
+        peak = _watch(process.pid)
+        wall = time.perf_counter() - begin
+    # Ended, not yet waited for: its counters can still be read, those of its children included.
+    counted = _counters(process.pid)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode != 0:
+        said = (out.read_text("utf-8", "replace") + err.read_text("utf-8", "replace"))[-3000:]
+        raise CommandFailed(f"{' '.join(map(str, command))}: exit {process.returncode}\n{said}")
+    return Cost(
+        user=usage.ru_utime,
+        system=usage.ru_stime,
+        wall=wall,
+        peak=max(peak, usage.ru_maxrss * 1024),
+        read=counted["rchar"],
+        written=counted["wchar"],
+        disk_read=counted["read_bytes"],
+        disk_written=counted["write_bytes"],
+    )
+
+
+def _environment() -> dict[str, str]:
+    kept = {k: v for k, v in os.environ.items() if k not in _NOT_INHERITED}
+    return {**kept, "PYTHONPATH": str(REPOSITORY)}
+
+
+def _watch(pid: int) -> int:
+    """Wait for the end of a process; returns the most memory its tree was seen to hold."""
+    peak = 0
+    ended = os.pidfd_open(pid)
+    try:
+        poll = select.poll()
+        poll.register(ended, select.POLLIN)
+        while not poll.poll(_SAMPLE):
+            peak = max(peak, sum(map(_resident, _tree(pid))))
+    finally:
+        os.close(ended)
+    return peak
+
+
+def _tree(pid: int) -> Iterator[int]:
+    yield pid
+    try:
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            for child in (thread / "children").read_text().split():
+                yield from _tree(int(child))
+    except OSError:  # ended while it was looked at
+        return
+
+
+def _resident(pid: int) -> int:
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE
+    except (OSError, IndexError):
+        return 0
+
+
+def _counters(pid: int) -> dict[str, int]:
+    lines = Path(f"/proc/{pid}/io").read_text().splitlines()
+    return {name: int(value) for name, value in (line.split(": ") for line in lines)}

@@ -1,0 +1,98 @@
+"""The stages without Dagster: each is a process of its own on the same home.
+
+`python -m benchmarks.stages WHICH CONFIG FACTS` does what the asset of the same stage does, and
+writes to FACTS what it did and the CPU seconds that it took after everything was imported.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+from pathlib import Path
+
+import duckdb
+
+from finops_pipeline.actuate.run import Actuate
+from finops_pipeline.config import Source, load_settings
+from finops_pipeline.ingest.compartments import read_compartments, store_compartments
+from finops_pipeline.orchestration.pipeline import Pipeline
+from finops_pipeline.store.catalogue import refresh_catalogue
+from finops_pipeline.store.rollups import Rollups
+
+
+class StageBroken(Exception):
+    """A stage did not do all its work: then its time means nothing."""
+
+
+def ingest(pipeline: Pipeline, source: Source) -> dict[str, int]:
+    """Archive every report, with its control totals."""
+    store_compartments(pipeline.home.table("compartments"), source.name, read_compartments(source))
+    with pipeline.engine() as engine:
+        stage = pipeline.ingest(source, engine)
+        done = stage.run(stage.new_reports())
+    _hold([*done.failed, *(str(e.problem) for e in done.unreadable)])
+    return {"rows": sum(e.rows for e in done.archived), "reports": len(done.archived)}
+
+
+def normalize(pipeline: Pipeline, source: Source) -> dict[str, int]:
+    """Map every report to FOCUS and choose the rows of every charge day."""
+    with pipeline.engine() as engine:
+        stage = pipeline.normalize(source, engine)
+        results = stage.run(stage.stale_days())
+        left = stage.stale_days()
+    _hold([p for r in results for p in r.problems] + [f"{day} is still stale" for day in left])
+    books = [b for r in results for b in r.books]
+    rows = {k: sum(b[f"{k}_rows"] for b in books) for k in ("delivered", "superseded", "rejected")}
+    return {"rows": rows.pop("delivered"), "charges": sum(r.rows for r in results), **rows}
+
+
+def store(pipeline: Pipeline, source: Source) -> dict[str, int]:
+    """Decide the owners of every charge day, split what is shared, store the cost lake."""
+    with pipeline.engine() as engine:
+        stage = pipeline.store(source, engine)
+        results = stage.run(stage.stale_days())
+        left = pipeline.store(source, engine).stale_days()
+    _hold([p for r in results for p in r.problems] + [f"{day} is still stale" for day in left])
+    return {"figures": sum(r.rows for r in results), "days": len(results)}
+
+
+def company(pipeline: Pipeline, source: Source) -> dict[str, int]:
+    """Roll up, work out the budgets, and point the catalogue at it all."""
+    with pipeline.engine() as engine:
+        rollups = Rollups(pipeline.home, engine)
+        rows = rollups.run(rollups.stale_days())
+        actuate = Actuate(pipeline.home, engine, pipeline.settings)
+        statuses = actuate.run(actuate.stale_days())
+    with duckdb.connect(str(pipeline.home.warehouse)) as connection:
+        files = refresh_catalogue(pipeline.home, connection)
+    return {
+        "totals": sum(rows.values()),
+        "statuses": sum(map(len, statuses.values())),
+        "files": sum(files.values()),
+    }
+
+
+def _hold(problems: list[str]) -> None:
+    if problems:
+        raise StageBroken("\n".join(problems[:10]))
+
+
+def _cpu() -> float:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+STEPS = {f.__name__: f for f in (ingest, normalize, store, company)}
+
+
+def main(which: str, config: Path, facts: Path) -> None:
+    """Run one stage."""
+    begin = _cpu()
+    pipeline = Pipeline(load_settings(config))
+    found = STEPS[which](pipeline, pipeline.settings.sources[0])
+    facts.write_text(json.dumps({**found, "work_cpu": _cpu() - begin}), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]))

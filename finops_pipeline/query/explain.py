@@ -1,0 +1,295 @@
+"""From an allocated figure back to its rule, shares, rate, charges and report rows (promise 8).
+
+Everything is read from the lake and the raw archive and added up again here, in Python's exact
+decimals and not by the engine that made the figure. What an explanation is and how it looks is
+elsewhere (`explanation.py`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from decimal import ROUND_HALF_UP, Context, Decimal, Inexact, InvalidOperation
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import ibis
+import ibis.expr.types as ir
+
+from finops_pipeline.contracts.forms import ibis_schema
+from finops_pipeline.contracts.tables import DAILY_DIMENSIONS, tables
+from finops_pipeline.engine.duckdb import DuckDBEngine
+from finops_pipeline.ingest import salvage
+from finops_pipeline.lake.delta import LakeFile
+from finops_pipeline.lake.home import Home
+from finops_pipeline.query.explanation import (
+    Amounts,
+    Charge,
+    Decision,
+    Explanation,
+    PoolShare,
+    Rate,
+    show_explanation,
+)
+from finops_pipeline.store.allocated import GROUP, METRICS
+
+__all__ = ["ExplainError", "Explanation", "explain", "show_explanation"]
+
+RAW_LINES = 20  # report rows that are read; more charges are counted only
+
+_SHORTEST, _LONGEST = 8, 32  # digits of an identifier, or of its start
+_LISTED = 5  # figures that are named when a start is ambiguous
+_EXACT = Context(prec=120, traps=[Inexact, InvalidOperation])
+_ROUNDING = Context(prec=120, rounding=ROUND_HALF_UP)
+_HIGH, _MONEY = Decimal("1E-6"), Decimal("1E-18")
+
+_WHAT = (*DAILY_DIMENSIONS, "x_CompartmentId", "x_CompartmentPath")
+
+Row = dict[str, Any]
+
+
+class ExplainError(Exception):
+    """A figure that cannot be explained; the message says why and what to do."""
+
+
+def explain(
+    home: Home, engine: DuckDBEngine, allocation_id: str, raw_lines: int = RAW_LINES
+) -> Explanation:
+    """Explain the figure with this x_AllocationId, or a unique start of it. Raises ExplainError.
+
+    Of at most `raw_lines` charges the row of the report is read out of the archive.
+    """
+    return _Case(home, engine).explain(allocation_id.strip().lower(), raw_lines)
+
+
+class _Case:
+    def __init__(self, home: Home, engine: DuckDBEngine) -> None:
+        self.home = home
+        self.engine = engine
+
+    def explain(self, text: str, raw_lines: int) -> Explanation:
+        figure = self._figure(text)
+        place = (figure["x_Source"], figure["x_ChargeDay"].isoformat())
+        decision = figure["x_OwnershipId"]
+        decided = self._some("ownership", place, lambda t: t.ownership_id == decision)
+        shares = [] if figure["x_Pool"] is None else self._shares(place, figure["x_Pool"])
+        charges = self._charges(place)
+        amounts = {name: figure[name] for name in METRICS}
+        whole = {name: _sum(c.amounts[name] for c in charges) for name in METRICS}
+        return Explanation(
+            allocation_id=figure["x_AllocationId"],
+            source=figure["x_Source"],
+            charge_day=figure["x_ChargeDay"],
+            owner=figure["x_BusinessUnit"],
+            dimensions={name: figure[name] for name in _WHAT},
+            amounts=amounts,
+            share=figure["x_Share"],
+            decision=Decision(
+                tier=figure["x_Tier"],
+                rule=figure["x_Rule"],
+                evidence=decided[0]["evidence"] if decided else None,
+                pool=figure["x_Pool"],
+                ownership_id=decision,
+                rule_set=figure["x_RuleSet"],
+            ),
+            shares=tuple(shares),
+            rate=Rate(
+                figure["x_ExchangeRate"],
+                figure["x_ExchangeRateDate"],
+                figure["x_ExchangeRateSource"],
+                figure["BillingCurrency"],
+                figure["x_ReportingCurrency"],
+            ),
+            whole=whole,
+            charges=(*self._with_raw(place[0], charges[:raw_lines]), *charges[raw_lines:]),
+            more_raw=max(0, len(charges) - raw_lines),
+            differences=tuple(_differences(figure, whole, len(charges), shares)),
+        )
+
+    def _figure(self, text: str) -> Row:
+        """The figure itself; left bound as `explained figure`."""
+        if not re.fullmatch(f"[0-9a-f]{{{_SHORTEST},{_LONGEST}}}", text):
+            raise ExplainError(
+                f"{text!r} is no figure: expected an x_AllocationId of allocated_costs "
+                f"({_LONGEST} hexadecimal digits), or at least its first {_SHORTEST} digits"
+            )
+        table = self.home.table("allocated_costs")
+        files = table.files()
+        if not files:
+            raise ExplainError("the lake holds no allocated costs yet; `finops run` makes them")
+        costs = self._bind("allocated_costs", files)
+        # Identifier and place alone: no other column is read from files that do not hold it.
+        found = costs.filter(
+            costs.x_AllocationId == text
+            if len(text) == _LONGEST
+            else costs.x_AllocationId.startswith(text)
+        ).select("x_AllocationId", *table.table.partition_by)
+        rows = self._rows(found.order_by("x_AllocationId").limit(_LISTED + 1))
+        if not rows:
+            raise ExplainError(
+                f"no figure {text}: it may have been replaced when its day was rebuilt; "
+                "identifiers are in the column x_AllocationId of allocated_costs"
+            )
+        if len(rows) > 1:
+            raise ExplainError(_ambiguous(text, rows))
+        wanted = tuple(str(rows[0][name]) for name in table.table.partition_by)
+        costs = self._bind("allocated_costs", [f for f in files if f.partition == wanted])
+        same = costs.x_AllocationId == rows[0]["x_AllocationId"]
+        figure = self.engine.rows(self.engine.compile(costs.filter(same)))
+        self.engine.bind_arrow("explained figure", figure)
+        row: Row = figure.to_pylist()[0]
+        return row
+
+    def _charges(self, place: tuple[str, str]) -> list[Charge]:
+        """The charges that the figure sums: equal to it in all that figures are grouped by."""
+        charges = self._bind("focus_costs", self.home.table("focus_costs").files(*place))
+        schema = ibis_schema(tables()["allocated_costs"])
+        figure = ibis.table({name: schema[name] for name in GROUP}, name="explained figure")
+        same = [charges[name].identical_to(figure[name]) for name in GROUP]
+        found = charges.semi_join(figure, same).order_by(
+            "ChargePeriodStart", "x_Report", "x_ReportRow"
+        )
+        return [
+            Charge(
+                reference_number=row["x_ReferenceNumber"],
+                start=row["ChargePeriodStart"],
+                end=row["ChargePeriodEnd"],
+                amounts={name: row[name] for name in METRICS},
+                is_correction=row["x_IsCorrection"],
+                corrects=row["x_BackReferenceNumber"],
+                report=row["x_Report"],
+                report_id=row["x_ReportId"],
+                report_row=row["x_ReportRow"],
+                delivered_at=row["x_DeliveredAt"],
+            )
+            for row in self._rows(found)
+        ]
+
+    def _shares(self, place: tuple[str, str], pool: str) -> list[PoolShare]:
+        rows = self._some("shares", place, lambda t: t.pool == pool)
+        names = PoolShare.__dataclass_fields__
+        found = [PoolShare(**{name: row[name] for name in names}) for row in rows]
+        return sorted(found, key=lambda share: share.position)
+
+    def _with_raw(self, source: str, charges: Sequence[Charge]) -> list[Charge]:
+        """The charges with their report rows, each report read once and no further than needed."""
+        wanted: dict[str, set[int]] = {}
+        for charge in charges:
+            wanted.setdefault(charge.report_id, set()).add(charge.report_row)
+        known = self._some("reports", (source,), lambda t: t.report_id.isin(list(wanted)))
+        entries = {row["report_id"]: row for row in known}
+        read = {i: _read(self.home, entries.get(i), rows) for i, rows in wanted.items()}
+        return [_joined(charge, read[charge.report_id]) for charge in charges]
+
+    def _some(self, name: str, place: tuple[str, ...], condition: Any) -> list[Row]:
+        table = self._bind(name, self.home.table(name).files(*place))
+        return self._rows(table.filter(condition(table)))
+
+    def _bind(self, name: str, files: Sequence[LakeFile]) -> ir.Table:
+        table, bound = self.home.table(name), f"explained {name}"
+        self.engine.bind_files(bound, table.table, [table.path(f) for f in files])
+        return ibis.table(ibis_schema(table.table), name=bound)
+
+    def _rows(self, expression: ir.Table) -> list[Row]:
+        rows: list[Row] = self.engine.rows(self.engine.compile(expression)).to_pylist()
+        return rows
+
+
+def _ambiguous(text: str, rows: Sequence[Row]) -> str:
+    listed = "; ".join(
+        f"{row['x_AllocationId']} ({row['x_ChargeDay']}, {row['x_BusinessUnit']})"
+        for row in rows[:_LISTED]
+    )
+    more = "; and more" if len(rows) > _LISTED else ""
+    return f"{text} is the start of more than one figure: {listed}{more}; give more digits"
+
+
+def _sum(values: Iterable[Decimal | None]) -> Decimal | None:
+    """The exact sum of what is there, as SQL has it: of nothing it is null."""
+    total = None
+    for value in values:
+        if value is not None:
+            total = value if total is None else _EXACT.add(total, value)
+    return total
+
+
+def _differences(
+    figure: Row, whole: Amounts, charges: int, shares: Sequence[PoolShare]
+) -> list[str]:
+    """What of the figure is not what its charges and its share make."""
+    found = []
+    if charges != figure["x_ChargeCount"]:
+        found.append(f"it sums {figure['x_ChargeCount']} charges; the lake has {charges} of them")
+    before, after = Decimal(0), Decimal(1)
+    if figure["x_Pool"] is not None:
+        own = next((s for s in shares if s.owner == figure["x_BusinessUnit"]), None)
+        if own is None:
+            return [*found, f"the table `shares` has no share of pool {figure['x_Pool']} for it"]
+        before, after = own.share_before, own.share_after
+    if (share := _EXACT.subtract(after, before)) != figure["x_Share"]:
+        found.append(f"its share is {figure['x_Share']}; the table `shares` says {share}")
+    for name, amount in whole.items():
+        made = None if amount is None else _part(amount, before, after)
+        if made != figure[name]:
+            found.append(f"{name} is {figure[name]}; its charges and share make {made}")
+    return found
+
+
+def _part(amount: Decimal, before: Decimal, after: Decimal) -> Decimal:
+    """As `part` of store/allocated.py has it: the parts of all owners telescope to the amount."""
+    return _EXACT.subtract(_up_to(amount, after), _up_to(amount, before))
+
+
+def _up_to(amount: Decimal, share: Decimal) -> Decimal:
+    high = amount.quantize(_HIGH, context=_ROUNDING)
+    low = _EXACT.subtract(amount, high)
+    first, second = (
+        _EXACT.multiply(piece, share).quantize(_MONEY, context=_ROUNDING) for piece in (high, low)
+    )
+    return _EXACT.add(first, second)
+
+
+def _read(home: Home, entry: Row | None, rows: set[int]) -> dict[int, str] | str:
+    """The text of these rows of an archived report, or why they cannot be shown."""
+    if entry is None:
+        return "the ledger does not know this report"
+    path, place = home.archive.path(entry["archive_path"]), f"archive/{entry['archive_path']}"
+    try:
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if digest != entry["sha256"]:
+            return (
+                f"{place} is not what was archived (its SHA-256 is {digest}, the ledger says "
+                f"{entry['sha256']}); restore it from a backup"
+            )
+        return _records(path, len(entry["columns"]), rows)
+    except FileNotFoundError:
+        return f"{place} is missing; restore it from a backup"
+    except (OSError, salvage.CutOffError) as error:
+        return f"{place} cannot be read: {getattr(error, 'strerror', None) or error}"
+
+
+def _records(path: Path, width: int, rows: set[int]) -> dict[int, str]:
+    """Rows by number, 1 the first after the header: numbered as ingest numbers them."""
+    with salvage._open(path) as source:
+        lines = salvage._Lines(source)
+        salvage._header(lines)
+        records = islice(salvage._records(lines, width), max(rows))
+        return {
+            number: record.decode("utf-8", errors="backslashreplace")
+            for number, record in enumerate(records, 1)
+            if number in rows
+        }
+
+
+def _joined(charge: Charge, read: Mapping[int, str] | str) -> Charge:
+    if isinstance(read, str):
+        return replace(charge, raw_problem=read)
+    raw = read.get(charge.report_row)
+    if raw is None:
+        return replace(charge, raw_problem=f"the report ends before row {charge.report_row}")
+    problem = None if charge.reference_number in raw else "the row has another reference number"
+    return replace(charge, raw=raw, raw_problem=problem)
