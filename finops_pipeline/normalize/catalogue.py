@@ -1,4 +1,4 @@
-"""What the mapping looks up: services, regions, units, currencies, compartments.
+"""What the mapping looks up: services, regions, units, compartments.
 
 The facts are data files; here they are bound to the names that the mapping joins with, and hashed,
 so that a changed fact is a changed fingerprint.
@@ -21,7 +21,6 @@ def _catalogues() -> dict[str, pa.Table]:
     services = read_facts("normalize/data/oci_services.csv")
     regions = read_facts("normalize/data/oci_regions.csv")
     units = read_facts("normalize/data/oci_units.csv")
-    currencies = read_facts("contracts/data/currencies.csv")
     keyed = {
         key.strip().lower(): (row["region_id"], row["region_name"])
         for row in regions
@@ -49,7 +48,6 @@ def _catalogues() -> dict[str, pa.Table]:
                 "focus": [row["focus_unit"] for row in units],
             }
         ),
-        "catalogue currency": pa.table({"code": [row["code"] for row in currencies]}),
     }
 
 

@@ -147,14 +147,12 @@ def _with_catalogues(row: ir.Table, format_name: str) -> ir.Table:
     services = _catalogue("service", key=str, category=str, subcategory=str)
     regions = _catalogue("region", key=str, id=str, name=str)
     units = _catalogue("unit", key=str, focus=str)
-    currencies = _catalogue("currency", code=str)
     compartments = _catalogue("compartment", id=str, path=str)
     rates = _catalogue("rate", currency=str, charge_day="date", rate=RATE, day="date", source=str)
     return (
         row.left_join(services, row.service_key == services.service_key_found)
         .left_join(regions, row.region_key == regions.region_key_found)
         .left_join(units, row.unit_key == units.unit_key_found)
-        .left_join(currencies, row.key_currency == currencies.currency_code_found)
         .left_join(compartments, row.key_compartment == compartments.compartment_id_found)
         .left_join(
             rates,
@@ -187,7 +185,7 @@ def _common_rules(row: ir.Table, format_name: str) -> list[Rule]:
             raw.currency,
             row[raw.currency],
             "expected a currency code of ISO 4217, such as USD",
-            row.currency_code_found.notnull(),
+            row.rate_currency_found.notnull(),
         ),
         *(number(c, row[c], row[f"number {c}"], required=c == raw.cost) for c in form.NUMBERS),
     ]

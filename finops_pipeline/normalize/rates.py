@@ -20,6 +20,7 @@ from currency_converter import CurrencyConverter, RateNotFoundError
 
 from finops_pipeline.config import ConfigError
 from finops_pipeline.contracts.forms import arrow_type
+from finops_pipeline.contracts.tables import read_facts
 
 _DIGITS = Decimal("1e-12")
 
@@ -61,17 +62,27 @@ class Rates:
         return None
 
     def table(self, wanted: Iterable[tuple[str, date]]) -> pa.Table:
-        """The known rates for these currencies and days, as the mapping joins them."""
-        known = [rate for key in sorted(set(wanted)) if (rate := self.of(*key)) is not None]
+        """What the mapping joins on currency and day: a row for each of these that is a currency.
+
+        The row's rate is null where none is known; what is no currency of ISO 4217 has no row.
+        """
+        keys = sorted(key for key in set(wanted) if key[0] in currency_codes())
+        rates = [self.of(*key) for key in keys]
         return pa.table(
             {
-                "currency": pa.array([r.currency for r in known], pa.string()),
-                "charge_day": pa.array([r.charge_day for r in known], pa.date32()),
-                "rate": pa.array([r.rate for r in known], arrow_type("Rate")),
-                "day": pa.array([r.day for r in known], pa.date32()),
-                "source": pa.array([r.source for r in known], pa.string()),
+                "currency": pa.array([currency for currency, _ in keys], pa.string()),
+                "charge_day": pa.array([day for _, day in keys], pa.date32()),
+                "rate": pa.array([r and r.rate for r in rates], arrow_type("Rate")),
+                "day": pa.array([r and r.day for r in rates], pa.date32()),
+                "source": pa.array([r and r.source for r in rates], pa.string()),
             }
         )
+
+
+@cache
+def currency_codes() -> frozenset[str]:
+    """The codes of ISO 4217, historic ones too: old bills hold them."""
+    return frozenset(row["code"] for row in read_facts("contracts/data/currencies.csv"))
 
 
 def read_rates(path: Path, reporting_currency: str) -> dict[tuple[str, date], Decimal]:

@@ -8,8 +8,7 @@ the same assets are under way nothing is asked for, since they may be about to d
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
@@ -23,7 +22,9 @@ from finops_pipeline.orchestration.pipeline import Pipeline
 from finops_pipeline.store.rollups import Rollups
 
 _INGEST = ("raw_reports", "compartments")
-_CHARGES = ("focus_costs", "rejected_rows", "ownership", "shares", "allocated_costs")
+_COSTS = ("ownership", "shares", "allocated_costs")
+_CHARGES = ("focus_costs", "rejected_rows", *_COSTS)
+_GAP = 7  # a run of its own costs about as much as making that many days again
 _COMPANY = [DAILY_TOTALS, BUDGET_STATUS, WAREHOUSE]
 _UNFINISHED = [
     dg.DagsterRunStatus.QUEUED,
@@ -77,7 +78,9 @@ def new_reports_sensor(pipeline: Pipeline, source: Source) -> dg.SensorDefinitio
         if not new:
             return dg.SkipReason("the ledger knows every report that is listed")
         causes = [(r.delivered_at.date(), f"{r.name} {r.etag}") for r in new]
-        return _asked(pipeline, source.name, causes, assets, {SOURCE: source.name})
+        return dg.SensorResult(
+            _requests(pipeline, f"{source.name} reports", causes, assets, {SOURCE: source.name})
+        )
 
     return new_reports
 
@@ -99,11 +102,18 @@ def stale_days_sensor(pipeline: Pipeline, source: Source) -> dg.SensorDefinition
         today = Pipeline(pipeline.settings)  # reads the rules as they are now
         with today.engine() as engine:
             normalize, store = today.normalize(source, engine), today.store(source, engine)
-            causes = [(day, normalize.fingerprint(day)) for day in normalize.stale_days()]
-            causes += [(day, store.fingerprint(day)) for day in store.stale_days()]
-        if not causes:
+            charges = [(day, normalize.fingerprint(day)) for day in normalize.stale_days()]
+            costs = [(day, store.fingerprint(day)) for day in store.stale_days()]
+        # On their own, or one broken day of charges would keep the others from their owners.
+        done = {day for day, _ in charges}
+        costs = [(day, made) for day, made in costs if day not in done]
+        if not charges and not costs:
             return dg.SkipReason("every charge day is made from what is known now")
-        return _asked(today, source.name, causes, assets, {SOURCE: source.name})
+        tags = {SOURCE: source.name}
+        requests = _requests(today, f"{source.name} charges", charges, assets, tags)
+        only_costs = [key(source, name) for name in _COSTS]
+        requests += _requests(today, f"{source.name} costs", costs, only_costs, tags)
+        return dg.SensorResult(requests)
 
     return stale_days
 
@@ -133,7 +143,7 @@ def company_sensor(pipeline: Pipeline) -> dg.SensorDefinition:
         files = pipeline.home.table("allocated_costs").files()
         causes = [(day, "") for day in days]
         causes += [(day, f.fingerprint) for f in files if (day := _day(f.partition[2])) in days]
-        return _asked(pipeline, "company", causes, _COMPANY, {})
+        return dg.SensorResult(_requests(pipeline, "company", causes, _COMPANY, {}))
 
     return company
 
@@ -149,35 +159,29 @@ def _under_way(instance: dg.DagsterInstance, assets: Iterable[dg.AssetKey]) -> b
     return any(run.asset_selection is None or run.asset_selection & wanted for run in runs)
 
 
-def _asked(
+def _requests(
     pipeline: Pipeline,
     name: str,
     causes: Sequence[tuple[date, str]],
     assets: Sequence[dg.AssetKey],
     tags: Mapping[str, str],
-) -> dg.SensorResult:
+) -> list[dg.RunRequest]:
     """A run for each range of days. The same cause asks for the same run, once a day.
 
     Again the next day, because what failed may succeed then; what cannot is seen again.
     """
-    by_day: dict[date, list[str]] = defaultdict(list)
-    for day, cause in causes:
-        by_day[pipeline.partition_of(day)].append(cause)
-    return dg.SensorResult(list(_requests(name, by_day, assets, tags)))
-
-
-def _requests(
-    name: str,
-    causes: Mapping[date, Sequence[str]],
-    assets: Sequence[dg.AssetKey],
-    tags: Mapping[str, str],
-) -> Iterator[dg.RunRequest]:
     today = datetime.now(UTC).date()
-    for start, end in ranges(causes):
-        here = [f"{day} {c}" for day in causes if start <= day <= end for c in causes[day]]
-        token = hashlib.sha256("\n".join(sorted(here)).encode()).hexdigest()[:16]
-        yield dg.RunRequest(
-            run_key=f"{name} {start} {end} {token} {today}",
-            tags={**range_tags(start, end), **tags},
-            asset_selection=list(assets),
+    found = []
+    for start, end in ranges((pipeline.partition_of(day) for day, _ in causes), _GAP):
+        here = sorted(
+            f"{day} {cause}" for day, cause in causes if start <= pipeline.partition_of(day) <= end
         )
+        token = hashlib.sha256("\n".join(here).encode()).hexdigest()[:16]
+        found.append(
+            dg.RunRequest(
+                run_key=f"{name} {start} {end} {token} {today}",
+                tags={**range_tags(start, end), **tags},
+                asset_selection=list(assets),
+            )
+        )
+    return found

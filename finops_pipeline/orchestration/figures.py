@@ -29,7 +29,9 @@ def delivery(day: date, entries: Sequence[LedgerEntry], failed: Sequence[str]) -
         "reports": len(entries),
         "bytes": sum(e.size for e in entries),
         "unreadable reports": len(unreadable),
-        **money("control total", _sums((t.currency, t.cost) for e in entries for t in e.totals)),
+        **money(
+            "control total", _sums((t.currency, t.cost) for e in entries for t in e.totals), True
+        ),
     }
     readable = Check(
         "readable",
@@ -66,7 +68,7 @@ def charges(result: DayResult) -> Day:
     for side in _SIDES:
         metadata[f"{side} rows"] = sum(b[f"{side}_rows"] for b in books)
         cost = _sums((b["currency"], b[f"{side}_cost"]) for b in books)
-        metadata |= money(f"{side} cost", cost)
+        metadata |= money(f"{side} cost", cost, plot=side == "stored")
     metadata["corrections"] = sum(b["corrections"] for b in books)
     metadata["corrections without original"] = sum(b["unmatched_corrections"] for b in books)
     broken = set(result.problems) - set(map(str, result.violations))
@@ -114,8 +116,8 @@ def stored(result: StoredDay, rule_set: str) -> Day:
     """The allocated figures of a charge day."""
     metadata = {
         "dagster/partition_row_count": result.rows,
-        **money("effective cost", result.cost),
-        **money("unallocated cost", result.unallocated),
+        **money("effective cost", result.cost, plot=True),
+        **money("unallocated cost", result.unallocated, plot=True),
         "rule set": rule_set,
     }
     found = list(map(str, result.violations))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from datetime import date, timedelta
+from datetime import date
 
 import dagster as dg
 
@@ -25,13 +25,17 @@ def daily(first_day: date) -> dg.DailyPartitionsDefinition:
     return dg.DailyPartitionsDefinition(start_date=first_day.isoformat(), end_offset=2)
 
 
-def ranges(days: Iterable[date]) -> Iterator[tuple[date, date]]:
-    """The days as ranges without gaps, none longer than a run takes, in order."""
+def ranges(days: Iterable[date], gap: int = 0) -> Iterator[tuple[date, date]]:
+    """The days as ranges in order, none longer than a run takes.
+
+    A range may span up to `gap` days that were not asked for: where each range is a run of its
+    own, making a few days again, which changes nothing, costs less than another run.
+    """
     start = end = None
     for day in sorted(set(days)):
         if start is None or end is None:
             start = end = day
-        elif day == end + timedelta(days=1) and (day - start).days < LONGEST_RANGE:
+        elif (day - end).days <= gap + 1 and (day - start).days < LONGEST_RANGE:
             end = day
         else:
             yield start, end

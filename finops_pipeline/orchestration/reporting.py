@@ -68,13 +68,13 @@ def columns(
     return metadata
 
 
-def money(name: str, amounts: Mapping[str, Decimal]) -> dict[str, Any]:
-    """Amounts by currency as metadata: exact as text, and as a number for the UI to plot."""
+def money(name: str, amounts: Mapping[str, Decimal], plot: bool = False) -> dict[str, Any]:
+    """Amounts by currency as metadata: exact as text, and if wanted as a number for a plot."""
     found: dict[str, Any] = {}
     for currency, amount in sorted(amounts.items()):
         found[f"{name} {currency}"] = dg.MetadataValue.text(format(amount.normalize(EXACT), "f"))
-        # Only for the plot: no figure is ever computed from it.
-        found[f"{name} {currency} (plot)"] = dg.MetadataValue.float(float(amount))
+        if plot:  # the UI plots only floats; no figure is ever computed from it
+            found[f"{name} {currency} (plot)"] = dg.MetadataValue.float(float(amount))
     return found
 
 
@@ -168,12 +168,12 @@ def _outcomes(key: dg.AssetKey, days: Sequence[Day]) -> list[dg.AssetCheckResult
 def _outcome(key: dg.AssetKey, checks: Sequence[Check]) -> dg.AssetCheckResult:
     failed = [c for c in checks if not c.passed]
     telling = failed[0] if failed else checks[0]
-    counts = {"days": len(checks), "failed days": len(failed)}
+    single = len(checks) == 1
     return dg.AssetCheckResult(
         asset_key=key,
         check_name=telling.name,
         passed=not failed,
         severity=_severity(telling),
-        metadata=_as_text(telling) if len(checks) == 1 else counts,
-        description=telling.description or None,
+        metadata=_as_text(telling) if single else {"failed days": len(failed)},
+        description=telling.description or (None if single else f"{len(checks)} days"),
     )

@@ -3,8 +3,8 @@
 A program of its own: it imports and compiles everything once, and forks a process for each run.
 Neither Delta's nor DuckDB's threads outlive a fork, so it uses neither itself.
 
-Arguments: the folder of reports, the folder for homes, how many points to be killed at, and how
-many seconds apart to be killed at. It prints one line of JSON: what became of each home.
+Arguments: the folder of reports, the folder for homes, how many points to be killed at, and which
+part of an undisturbed run's time later to be killed each next time. It prints one line of JSON: what became of each home.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from finops_pipeline.lake.delta import LakeTable
 from finops_pipeline.normalize.books import books_sql
 from finops_pipeline.normalize.deduplicate import superseded_sql
 from finops_pipeline.normalize.mapping import mapping
+from finops_pipeline.normalize.run import Normalize
 from finops_pipeline_tests.normalize.pipeline import Pipeline
 
 FORMAT = "oci_cost_csv"
@@ -52,7 +53,11 @@ def run(pipeline: Pipeline) -> None:
 
 
 def compiled(reports: Path) -> None:
-    """Compile what runs need, so that each forked run has it."""
+    """Compile what runs need, so that each forked run has it.
+
+    The contract's check is left out: it reads only, and takes half of a small run's time.
+    """
+    Normalize._check_contract = lambda *_: None  # type: ignore[assignment, method-assign]
     superseded_sql("replace")
     books_sql()
     raw = raw_format(FORMAT)
@@ -149,7 +154,7 @@ def main(reports: Path, homes: Path, points: int, apart: float) -> dict[str, lis
     codes["again-and-again"] = found = []
     for after in itertools.count(1):
         child = forked(lambda: run(pipeline))
-        time.sleep(min(after * apart, 3 * took))
+        time.sleep(min(after * apart * took, 3 * took))
         os.kill(child, signal.SIGKILL)
         found.append(ended(child))
         if found[-1] == 0:
@@ -158,4 +163,5 @@ def main(reports: Path, homes: Path, points: int, apart: float) -> dict[str, lis
 
 
 if __name__ == "__main__":
-    print(json.dumps(main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4]))))
+    made, homes, points, apart = sys.argv[1:]
+    print(json.dumps(main(Path(made), Path(homes), int(points), float(apart))))

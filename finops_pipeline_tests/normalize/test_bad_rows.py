@@ -170,7 +170,9 @@ def test_many_impossible_costs_overflow_no_sum(tmp_path: Path) -> None:
 
 def test_other_numbers_must_be_numbers_too(tmp_path: Path) -> None:
     pipeline = Pipeline(tmp_path)
-    columns = ("usage/billedQuantity", "cost/unitPrice", "cost/myCostOverage", "cost/attributedCost")
+    columns = (
+        "usage/billedQuantity", "cost/unitPrice", "cost/myCostOverage", "cost/attributedCost",
+    )  # fmt: skip
     pipeline.deliver("a.csv", report([line(ref=c, cost="2", **{c: "much"}) for c in columns]))
     outcome = pipeline.run()
     assert_balanced(outcome)

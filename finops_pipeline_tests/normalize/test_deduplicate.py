@@ -212,7 +212,11 @@ def test_what_stands_instead_is_named(tmp_path: Path) -> None:
     assert sorted(
         (r["reference_number"], r["reason"], names[r["by_report_id"]], r["by_report_row"])
         for r in outcome.superseded
-    ) == [("A", "corrected", "1.csv", 2), ("B", "corrected", "1.csv", 3), ("X", "restated", "1.csv", 1)]
+    ) == [
+        ("A", "corrected", "1.csv", 2),
+        ("B", "corrected", "1.csv", 3),
+        ("X", "restated", "1.csv", 1),
+    ]
 
 
 def test_within_a_day_the_later_name_wins(tmp_path: Path) -> None:

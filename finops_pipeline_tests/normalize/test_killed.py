@@ -40,7 +40,7 @@ def test_killed_anywhere(tmp_path: Path) -> None:
     make_tenancy(made, days=2, rows=800, formats={"cost"}, corrections="replace")
     homes.mkdir()
     ran = subprocess.run(
-        [sys.executable, "-m", dying.__name__, str(made), str(homes), str(POINTS), "0.05"],
+        [sys.executable, "-m", dying.__name__, str(made), str(homes), str(POINTS), "0.15"],
         stdout=subprocess.PIPE,
         check=True,
     )

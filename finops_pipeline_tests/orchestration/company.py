@@ -122,10 +122,10 @@ class Company:
             raise_on_error=False,
         )
 
-    def materialize_reports(self, on: date) -> None:
-        """Ingest a delivery day, and no more."""
+    def materialize_reports(self, start: date, end: date) -> None:
+        """Ingest delivery days, and no more."""
         with dg.DagsterInstance.ephemeral() as instance:
-            assert self.materialize(instance, on, on, CHAIN[:1]).success
+            assert self.materialize(instance, start, end, CHAIN[:1]).success
 
     def run(self, **wanted: Any) -> RunReport:
         """`finops run`, without the command."""

@@ -12,7 +12,7 @@ from finops_pipeline.ingest.location import LocationUnavailable
 from finops_pipeline.orchestration import freshness
 from finops_pipeline.orchestration.freshness import expected_day
 from finops_pipeline.orchestration.partitions import RANGE_END, RANGE_START, SOURCE, ranges
-from finops_pipeline_tests.orchestration.company import CHAIN, Company, asset, day
+from finops_pipeline_tests.orchestration.company import CHAIN, FIRST, Company, asset, day
 
 Asked = dict[tuple[str, str], str]
 
@@ -42,11 +42,11 @@ def up_to_date(acme: Company) -> None:
 def test_new_reports_are_asked_for_by_their_delivery_days(
     acme: Company, instance: dg.DagsterInstance
 ) -> None:
-    acme.deliver_days(1, 2, 5)
+    acme.deliver_days(1, 2, 20)
 
     requests = ask(acme, instance, "acme_oci__new_reports")
 
-    assert list(asked(requests)) == [("2025-01-01", "2025-01-02"), only(5)]
+    assert list(asked(requests)) == [("2025-01-01", "2025-01-02"), only(20)]
     assert {r.tags[SOURCE] for r in requests} == {"acme-oci"}
     wanted = {asset("raw_reports"), asset("compartments")}
     assert all(set(r.asset_selection or ()) == wanted for r in requests)
@@ -55,15 +55,15 @@ def test_new_reports_are_asked_for_by_their_delivery_days(
 def test_the_same_cause_has_the_same_key_and_another_day_changes_it_not(
     acme: Company, instance: dg.DagsterInstance
 ) -> None:
-    acme.deliver_days(1, 5)
+    acme.deliver_days(1, 20)
     first = asked(ask(acme, instance, "acme_oci__new_reports"))
     assert asked(ask(acme, instance, "acme_oci__new_reports")) == first
 
-    acme.deliver("rewritten", acme.charge(day(5)), on=day(5))
+    acme.deliver("rewritten", acme.charge(day(20)), on=day(20))
     second = asked(ask(acme, instance, "acme_oci__new_reports"))
 
     assert second[only(1)] == first[only(1)]
-    assert second[only(5)] != first[only(5)]
+    assert second[only(20)] != first[only(20)]
 
 
 def test_a_known_report_is_asked_for_only_when_it_is_rewritten(
@@ -107,6 +107,22 @@ def test_a_late_report_makes_exactly_its_old_day_stale_and_the_run_mends_it(
     assert list(asked(ask(acme, kept, "company__stale_days"))) == [("2025-01-02", "2025-01-03")]
 
 
+def test_a_broken_day_keeps_no_other_from_its_owners(
+    acme: Company, instance: dg.DagsterInstance
+) -> None:
+    acme.deliver_days(1, 2, 3)
+    acme.materialize_reports(day(1), day(3))
+    (damaged,) = [r for r in acme.rows("reports") if r["name"].endswith("r02.csv.gz")]
+    acme.pipeline.home.archive.path(damaged["archive_path"]).write_bytes(b"")
+    assert not acme.materialize(instance, day(1), day(3), CHAIN[1:]).success
+
+    charges, costs = ask(acme, instance, "acme_oci__stale_days")
+
+    assert list(asked([charges])) == [only(2)]
+    assert list(asked([costs])) == [("2025-01-01", "2025-01-03")]
+    assert set(costs.asset_selection or ()) == {asset(n) for n in CHAIN[3:]}
+
+
 def test_rules_that_change_make_every_day_stale_without_a_restart(
     acme: Company, instance: dg.DagsterInstance, tmp_path: Path
 ) -> None:
@@ -148,20 +164,24 @@ def test_a_place_that_does_not_answer_is_a_failed_tick(
     for path in sorted((acme.folder / "acme-oci").rglob("*"), reverse=True):
         path.rmdir()
     (acme.folder / "acme-oci").rmdir()
-    with pytest.raises(dg.DagsterError) as raised:
+    with pytest.raises(LocationUnavailable):
         ask(acme, instance, "acme_oci__new_reports")
-    assert isinstance(raised.value.__cause__, LocationUnavailable)
 
 
 def test_each_morning_yesterday_is_asked_for(acme: Company, instance: dg.DagsterInstance) -> None:
-    schedule = acme.definitions().resolve_schedule_def("daily")
+    repository = acme.definitions().get_repository_def()
+    schedule = repository.get_schedule_def("daily")
     at = datetime(2025, 2, 1, 6, tzinfo=UTC)
-    with dg.build_schedule_context(instance, scheduled_execution_time=at) as context:
+    with dg.build_schedule_context(
+        instance, scheduled_execution_time=at, repository_def=repository
+    ) as context:
         (request,) = schedule.evaluate_tick(context).run_requests or ()
     assert (request.partition_key, request.run_key) == ("2025-01-31", "2025-01-31")
 
     early = datetime(2025, 1, 1, 6, tzinfo=UTC)
-    with dg.build_schedule_context(instance, scheduled_execution_time=early) as context:
+    with dg.build_schedule_context(
+        instance, scheduled_execution_time=early, repository_def=repository
+    ) as context:
         assert not schedule.evaluate_tick(context).run_requests
 
 
@@ -205,4 +225,7 @@ def test_ranges_have_no_gaps_and_are_not_longer_than_a_run_takes() -> None:
     assert [((end - start).days + 1) for start, end in found] == [31, 9, 1]
 
 
-FIRST = day(1)
+def test_ranges_may_span_a_small_gap() -> None:
+    days = [FIRST, FIRST + timedelta(5), FIRST + timedelta(20)]
+    found = list(ranges(days, gap=7))
+    assert [((end - start).days + 1) for start, end in found] == [6, 1]
