@@ -17,10 +17,9 @@ import pyarrow.parquet as pq
 
 from finops_pipeline.config import Source
 from finops_pipeline.contracts.forms import arrow_schema
-from finops_pipeline.ingest.location import IngestError
+from finops_pipeline.ingest.location import INVENTORY, IngestError
 from finops_pipeline.lake.delta import LakeFile, LakeTable
 
-INVENTORY = "compartments.csv"
 ROOT = "root"
 
 
@@ -112,8 +111,13 @@ def paths(compartments: Iterable[Compartment]) -> dict[str, str]:
 def store_compartments(
     table: LakeTable, source: str, compartments: Iterable[Compartment]
 ) -> dict[str, str]:
-    """Make these the source's inventory; the same inventory makes no new version."""
-    listed = sorted(compartments)  # The service lists in any order; the rows have one.
+    """Make these the source's inventory; the same inventory makes no new version.
+
+    A compartment that is listed no more stays as it was last seen: OCI forgets a deleted one after
+    90 days, its past charges keep their owner.
+    """
+    seen = {c.id: c for c in (*_stored(table, source), *compartments)}
+    listed = sorted(seen.values())  # The service lists in any order; the rows have one.
     known = paths(listed)
     rows = [
         {"source": source, "id": c.id, "name": c.name, "parent_id": c.parent_id,
@@ -129,12 +133,16 @@ def store_compartments(
 
 def stored_paths(table: LakeTable, source: str) -> dict[str, str]:
     """The paths of the source's inventory as last stored."""
+    return paths(_stored(table, source))
+
+
+def _stored(table: LakeTable, source: str) -> list[Compartment]:
     rows = [
         row
         for file in table.files(source)
         for row in pq.read_table(table.path(file), partitioning=None).to_pylist()
     ]
-    return {row["id"]: row["path"] for row in rows}
+    return [Compartment(row["id"], row["name"], row["parent_id"]) for row in rows]
 
 
 def _hash(rows: object) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import PurePosixPath
 from typing import Protocol
 
 from finops_pipeline.config import ReportFormat, Source
@@ -22,6 +23,7 @@ PREFIXES: dict[ReportFormat, tuple[str, ...]] = {
 }
 
 REPORT_SUFFIXES = (".csv.gz", ".csv")
+INVENTORY = "compartments.csv"  # beside the reports of a directory, and no report itself
 
 
 # The kinds of IngestError that say what became of a place or a report are named for just that,
@@ -103,7 +105,7 @@ class Location(Protocol):
 
 def is_report(name: str) -> bool:
     """Whether an object of that name is a report: manifests and folder markers are none."""
-    return name.endswith(REPORT_SUFFIXES)
+    return name.endswith(REPORT_SUFFIXES) and PurePosixPath(name).name != INVENTORY
 
 
 def open_location(source: Source) -> Location:

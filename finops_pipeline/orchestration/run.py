@@ -112,7 +112,11 @@ class Run:
         try:
             found = read_compartments(source)
         except AccessRefused as refusal:
+            # Paths are wanted, not needed: charges are kept and owned by their tags.
             self.progress(f"{source.name}: {refusal}")
+            return
+        except IngestError as error:
+            self.report.problems.append(str(error))
             return
         if found:
             with self.pipeline.working_on(source.name):
