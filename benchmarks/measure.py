@@ -10,7 +10,7 @@ import os
 import select
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -88,27 +88,26 @@ def _watch(pid: int) -> int:
         poll = select.poll()
         poll.register(ended, select.POLLIN)
         while not poll.poll(_SAMPLE):
-            peak = max(peak, sum(map(_resident, _tree(pid))))
+            peak = max(peak, _resident(pid, None))
     finally:
         os.close(ended)
     return peak
 
 
-def _tree(pid: int) -> Iterator[int]:
-    yield pid
+def _resident(pid: int, parents: list[str] | None) -> int:
+    """The memory of a process and all below it, as far as it can be seen now."""
     try:
-        for thread in Path(f"/proc/{pid}/task").iterdir():
-            for child in (thread / "children").read_text().split():
-                yield from _tree(int(child))
-    except OSError:  # ended while it was looked at
-        return
-
-
-def _resident(pid: int) -> int:
-    try:
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE
-    except (OSError, IndexError):
+        pages = Path(f"/proc/{pid}/statm").read_text().split()
+        # A child that has not started its own program yet still shows its parent's memory.
+        own = 0 if pages == parents else int(pages[1]) * _PAGE
+        children = [
+            int(child)
+            for thread in Path(f"/proc/{pid}/task").iterdir()
+            for child in (thread / "children").read_text().split()
+        ]
+    except (OSError, IndexError):  # ended while it was looked at
         return 0
+    return own + sum(_resident(child, pages) for child in children)
 
 
 def _counters(pid: int) -> dict[str, int]:

@@ -146,7 +146,7 @@ def explain_validation(error: ValidationError) -> str:
 
 def _resolved(settings: Settings, folder: Path) -> Settings:
     def absolute(path: Path | None) -> Path | None:
-        return None if path is None else folder / path.expanduser()
+        return None if path is None else (folder / path.expanduser()).resolve()
 
     sources = tuple(
         s.model_copy(update={"location": f"file:{folder / s.location.removeprefix('file:')}"})

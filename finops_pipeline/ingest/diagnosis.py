@@ -18,9 +18,15 @@ import oci
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 from finops_pipeline.config import ReportFormat, Source
-from finops_pipeline.ingest.location import INVENTORY, read_compartments
+from finops_pipeline.ingest.compartments import read_compartments
 from finops_pipeline.ingest.directory import DirectoryLocation
-from finops_pipeline.ingest.location import PREFIXES, AccessRefused, IngestError, RemoteReport
+from finops_pipeline.ingest.location import (
+    INVENTORY,
+    PREFIXES,
+    AccessRefused,
+    IngestError,
+    RemoteReport,
+)
 from finops_pipeline.ingest.oci import OciLocation
 from finops_pipeline.ingest.oci_credentials import (
     fingerprint,

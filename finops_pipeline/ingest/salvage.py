@@ -132,8 +132,8 @@ def _records(lines: _Lines, width: int) -> Iterator[bytes]:
     """The records after the header as bytes; a line break inside quotes does not end one.
 
     Blank lines are none. A record of several lines that is no row ends where a line follows that
-    has as many commas as a row: so a quote that is not closed costs its own row only. A record longer than
-    the longest line is given cut near that length.
+    has as many commas as a row: so a quote that is not closed costs its own row only. A record
+    longer than the longest line is given cut near that length.
     """
     while line := lines.next():
         if not line.strip(_LINE_END):

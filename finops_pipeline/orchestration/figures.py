@@ -24,14 +24,13 @@ _SHOWN = 5  # unreadable reports that a check names
 def delivery(day: date, entries: Sequence[LedgerEntry], failed: Sequence[str]) -> Day:
     """The reports of a delivery day; `failed` are those that could not be brought over."""
     unreadable = [e for e in entries if e.status == "unreadable"]
+    totals = _sums((t.currency, t.cost) for e in entries for t in e.totals)
     metadata: dict[str, Any] = {
         "dagster/partition_row_count": sum(e.rows for e in entries),
         "reports": len(entries),
         "bytes": sum(e.size for e in entries),
         "unreadable reports": len(unreadable),
-        **money(
-            "control total", _sums((t.currency, t.cost) for e in entries for t in e.totals), True
-        ),
+        **money("control total", totals, plot=True),
     }
     readable = Check(
         "readable",

@@ -4,7 +4,8 @@ A program of its own: it imports and compiles everything once, and forks a proce
 Neither Delta's nor DuckDB's threads outlive a fork, so it uses neither itself.
 
 Arguments: the folder of reports, the folder for homes, how many points to be killed at, and which
-part of an undisturbed run's time later to be killed each next time. It prints one line of JSON: what became of each home.
+part of an undisturbed run's time later to be killed each next time. It prints one line of JSON:
+what became of each home.
 """
 
 from __future__ import annotations

@@ -96,6 +96,10 @@ class Company:
         for n in numbers:
             self.deliver(f"r{n:02}", self.charge(day(n), source=source), on=day(n), source=source)
 
+    def days(self, number: int) -> list[date]:
+        """The first days."""
+        return [day(n) for n in range(1, number + 1)]
+
     def definitions(self) -> dg.Definitions:
         """What Dagster is told."""
         return build_definitions(self.settings)
