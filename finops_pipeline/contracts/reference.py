@@ -13,8 +13,8 @@ def reference() -> str:
     parts = [
         "# Tables",
         "",
-        "Every table of the lake, as Delta below `lake/` and as a view in `warehouse.duckdb`. Made by",
-        "`python -m finops_pipeline.contracts.reference`.",
+        "Every table of the lake, as Delta below `lake/` and as a view in `warehouse.duckdb`.",
+        "Made by `python -m finops_pipeline.contracts.reference`.",
     ]
     for table in tables().values():
         parts += ["", *_table(table)]

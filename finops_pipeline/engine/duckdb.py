@@ -181,9 +181,7 @@ class DuckDBEngine:
         partial = path.with_name(f".{path.name}.{os.getpid()}.part")
         order = f" ORDER BY {order_by}" if order_by else ""
         try:
-            copied = self._run(
-                f"COPY ({sql}{order}) TO {_text(partial)} ({_PARQUET})"
-            ).fetchone()
+            copied = self._run(f"COPY ({sql}{order}) TO {_text(partial)} ({_PARQUET})").fetchone()
             publish(partial, path)
         finally:
             partial.unlink(missing_ok=True)

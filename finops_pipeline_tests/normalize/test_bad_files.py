@@ -136,4 +136,3 @@ def test_an_archived_report_that_was_damaged_is_named_and_blocks_no_other_day(
     outcome = pipeline.run()
     assert_balanced(outcome)
     assert sorted(outcome.costs) == ["b", "good"]
-

@@ -144,9 +144,7 @@ ROUNDED_COSTS = {
 
 
 @pytest.mark.parametrize("format_", FORMATS)
-def test_every_spelling_of_a_number_keeps_its_digits(
-    tmp_path: Path, format_: ReportFormat
-) -> None:
+def test_every_spelling_of_a_number_keeps_its_digits(tmp_path: Path, format_: ReportFormat) -> None:
     pipeline = Pipeline(tmp_path, format_)
     spelled = GOOD_COSTS | ROUNDED_COSTS
     pipeline.deliver("n.csv", report([line(format_, ref=c, cost=c) for c in spelled]))

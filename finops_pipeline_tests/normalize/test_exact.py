@@ -119,8 +119,10 @@ def _converted_sql() -> str:
 
 
 AMOUNTS = st.integers(-(10**30) + 1, 10**30 - 1) | st.integers(-(10**20), 10**20)
-RATES = st.integers(1, 10**20 - 1) | st.integers(1, 10**13) | st.sampled_from(
-    [10**12 // 2, 10**12, 1, 5, 15 * 10**11, 25 * 10**10]
+RATES = (
+    st.integers(1, 10**20 - 1)
+    | st.integers(1, 10**13)
+    | st.sampled_from([10**12 // 2, 10**12, 1, 5, 15 * 10**11, 25 * 10**10])
 )
 
 

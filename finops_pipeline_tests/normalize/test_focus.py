@@ -249,7 +249,7 @@ def test_unknown_columns_survive(tmp_path: Path) -> None:
         ("", {}, None),
         ("null", {}, {"Tags": "null"}),
         ('["a"]', {}, {"Tags": '["a"]'}),
-        ("{broken\"", {}, {"Tags": '{broken"'}),
+        ('{broken"', {}, {"Tags": '{broken"'}),
     ],
 )
 @pytest.mark.parametrize("more", [{}, {"oci_New": "1"}])
