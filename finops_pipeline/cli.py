@@ -17,7 +17,7 @@ from typing import Annotated, Literal
 import typer
 
 from finops_pipeline import console
-from finops_pipeline.config import ConfigError, Settings, load_settings
+from finops_pipeline.config import ConfigError, Settings
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -26,6 +26,7 @@ app = typer.Typer(
     help="Cloud bills into figures that people act on and auditors trust.",
 )
 
+_TIMES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S%z"]
 Format = Literal["table", "json", "csv"]
 Config = Annotated[
     Path | None,
@@ -121,7 +122,7 @@ def _run(
 
     if not settings.sources:
         console.wrong_use("finops.yaml has no source; add one under `sources:` (see README)")
-    wanted = Wanted(sources, _day(since), _day(until), full)
+    wanted = Wanted(tuple(dict.fromkeys(sources)), *_period(since, until), full)
     with _teaching(), console.steps() as progress:
         report = Run(settings, wanted, progress).run()
     if output == "json":
@@ -155,7 +156,7 @@ def costs(
     order: Annotated[str, typer.Option(help="cost or name")] = "cost",
     as_of: Annotated[
         datetime | None,
-        typer.Option("--as-of", help="As known at this time (UTC)."),
+        typer.Option("--as-of", formats=_TIMES, help="As known at this time (UTC)."),
     ] = None,
     output: Annotated[Format, typer.Option("--format")] = "table",
     config: Config = None,
@@ -221,7 +222,7 @@ def export(
     pipeline = Pipeline(_settings(config))
     with _teaching(ExportError), pipeline.engine() as engine:
         result = export_focus(
-            pipeline.home, engine, out, focus, _day(since), _day(until), source or None
+            pipeline.home, engine, out, focus, *_period(since, until), source or None
         )
     console.say(f"{result.rows:,} charges in {result.path}")
 
@@ -235,12 +236,15 @@ def rejected(
 ) -> None:
     """List the rows that broke the contract: report, row, column, value, what was expected."""
     from finops_pipeline.orchestration.pipeline import Pipeline
-    from finops_pipeline.query.rejected import rejected_rows, show_rejected
+    from finops_pipeline.query.rejected import LIMIT, rejected_rows, show_rejected
 
     pipeline = Pipeline(_settings(config))
+    period = _period(since, until)
     with pipeline.engine() as engine:
-        rows = rejected_rows(pipeline.home, engine, _day(since), _day(until))
+        rows = rejected_rows(pipeline.home, engine, *period)
     console.answer(show_rejected(rows, output))
+    if len(rows) == LIMIT:
+        console.say(f"only the first {LIMIT:,}; the table rejected_rows has them all")
 
 
 @app.command()
@@ -264,9 +268,9 @@ def doctor(
 
 def _settings(config: Path | None) -> Settings:
     with _teaching():
-        from finops_pipeline.orchestration.settings import find_config
+        from finops_pipeline.orchestration.settings import checked_settings, find_config
 
-        return load_settings(config or find_config())
+        return checked_settings(config or find_config())
 
 
 @contextmanager
@@ -278,6 +282,12 @@ def _teaching(*errors: type[Exception]) -> Iterator[None]:
         if not isinstance(error, (ConfigError, *errors)):
             raise
         console.wrong_use(str(error))
+
+
+def _period(since: datetime | None, until: datetime | None) -> tuple[date | None, date | None]:
+    if since and until and since > until:
+        console.wrong_use(f"the period from {since:%Y-%m-%d} to {until:%Y-%m-%d} ends too early")
+    return _day(since), _day(until)
 
 
 def _day(moment: datetime | None) -> date | None:

@@ -9,17 +9,23 @@ from __future__ import annotations
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_core import PydanticCustomError
+
+from finops_pipeline.contracts.tables import read_facts
+from finops_pipeline.exact_yaml import read_yaml
 
 ReportFormat = Literal["oci_cost_csv", "oci_focus"]
 Authentication = Literal[
     "config_file", "security_token", "instance_principal", "resource_principal"
 ]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
-CurrencyCode = Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
+Amount = Annotated[Decimal, Field(gt=0, max_digits=38, decimal_places=18)]
+
+_UNKNOWN_KEY = "unknown_key"
 
 
 class ConfigError(Exception):
@@ -28,6 +34,17 @@ class ConfigError(Exception):
 
 class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_keys(cls, value: Any) -> Any:
+        unknown = [k for k in value if k not in cls.model_fields] if isinstance(value, dict) else []
+        if unknown:
+            names = {"unknown": ", ".join(map(repr, unknown)), "known": ", ".join(cls.model_fields)}
+            raise PydanticCustomError(
+                _UNKNOWN_KEY, "no key is named {unknown}; expected some of: {known}", names
+            )
+        return value
 
 
 class Source(_Model):
@@ -51,8 +68,18 @@ class Source(_Model):
     @field_validator("location")
     @classmethod
     def _known_scheme(cls, value: str) -> str:
-        if not value.startswith(("oci://", "file:")):
-            raise ValueError("a location starts with oci:// or file:")
+        scheme, _, rest = value.partition(":")
+        if scheme == "oci":
+            parts = rest.removeprefix("//").split("/")
+            right = rest.startswith("//") and len(parts) == 2 and all(parts)
+        else:
+            right = scheme == "file" and bool(rest)
+        if not right:
+            raise PydanticCustomError(
+                "location",
+                "a location is file:<directory> or oci://<namespace>/<bucket>, which is "
+                "oci://bling/<OCID of the tenancy> where Oracle delivers",
+            )
         return value
 
     @property
@@ -64,14 +91,14 @@ class Source(_Model):
 class Budget(_Model):
     """An amount of money for each calendar month, and the shares of it at which to speak.
 
-    `filters` maps a column of the cost lake to the values that count; no filter means all cost.
+    `filters` maps a dimension, such as owner, to the values that count; no filter means all cost.
     `thresholds` are percentages of `amount`. The amount is in the reporting currency.
     """
 
     name: Name
-    amount: Decimal = Field(gt=0)
+    amount: Amount
     filters: dict[str, tuple[str, ...]] = {}
-    thresholds: tuple[Decimal, ...] = (Decimal(50), Decimal(80), Decimal(100))
+    thresholds: tuple[Amount, ...] = (Decimal(50), Decimal(80), Decimal(100))
     metric: Literal["BilledCost", "EffectiveCost"] = "EffectiveCost"
 
     @field_validator("filters", mode="before")
@@ -85,7 +112,7 @@ class Budget(_Model):
 class Settings(_Model):
     """All of `finops.yaml`. Relative paths are relative to the file's folder."""
 
-    reporting_currency: CurrencyCode = "USD"
+    reporting_currency: str = "USD"
     home: Path = Path(".finops")
     engine: Literal["duckdb"] = "duckdb"
     first_day: date = date(2019, 1, 1)
@@ -94,7 +121,23 @@ class Settings(_Model):
     rates: Path | None = None
     rate_max_age_days: int = Field(default=7, ge=0)
     budgets: tuple[Budget, ...] = ()
-    memory_limit: str = "600MB"
+    memory_limit: Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)? ?([KMGT]i?)?B$")] = "600MB"
+
+    @field_validator("reporting_currency")
+    @classmethod
+    def _known_currency(cls, value: str) -> str:
+        if value not in {row["code"] for row in read_facts("contracts/data/currencies.csv")}:
+            raise PydanticCustomError(
+                "currency", "a currency is a code of ISO 4217, three capital letters such as EUR"
+            )
+        return value
+
+    @field_validator("home", mode="before")
+    @classmethod
+    def _home_is_a_folder(cls, value: object) -> object:
+        if isinstance(value, str) and ("://" in value or not value.strip()):
+            raise PydanticCustomError("home", "home is a folder on this machine, such as .finops")
+        return value
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> Settings:
@@ -104,7 +147,11 @@ class Settings(_Model):
         ):
             twice = sorted({n for n in names if names.count(n) > 1})
             if twice:
-                raise ValueError(f"{kind} name used twice: {', '.join(twice)}")
+                raise PydanticCustomError(
+                    "twice",
+                    "{kind} name used twice: {names}; give each a name of its own",
+                    {"kind": kind, "names": ", ".join(twice)},
+                )
         return self
 
     def source(self, name: str) -> Source:
@@ -119,14 +166,15 @@ class Settings(_Model):
 def load_settings(path: Path) -> Settings:
     """Read and check `finops.yaml`. Raises ConfigError for a missing or wrong file."""
     try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
+        given = read_yaml(path.read_text(encoding="utf-8"))
+        settings = Settings.model_validate({} if given is None else given)
+    except OSError as error:
         raise ConfigError(
-            f"{path}: no such file. Write one (see README, 'Point it at a tenancy'), "
-            "or name it with --config, or try `finops demo` first."
+            f"{path}: cannot be read ({error.strerror}). Write one (see README, 'Point it at a "
+            "tenancy'), or name it with --config, or try `finops demo` first."
         ) from None
-    try:
-        settings = Settings.model_validate(yaml.safe_load(text) or {})
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not UTF-8 at byte {error.start}; save it as UTF-8") from None
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: not readable as YAML: {error}") from None
     except ValidationError as error:
@@ -139,26 +187,33 @@ def explain_validation(error: ValidationError) -> str:
     lines = []
     for item in error.errors():
         place = ".".join(str(part) for part in item["loc"]) or "(top level)"
-        given = "" if item["type"] == "missing" else f", not {item['input']!r}"
+        # What was given says nothing where it is missing, or where it is the whole section.
+        silent = item["type"] in ("missing", _UNKNOWN_KEY, "twice")
+        given = "" if silent else f", not {item['input']!r}"
         lines.append(f"{place}: {item['msg']}{given}")
     return "\n".join(lines)
 
 
 def _resolved(settings: Settings, folder: Path) -> Settings:
-    def absolute(path: Path | None) -> Path | None:
-        return None if path is None else (folder / path.expanduser()).resolve()
+    def absolute(path: Path) -> Path:
+        return (folder / path.expanduser()).resolve()
 
     sources = tuple(
-        s.model_copy(update={"location": f"file:{folder / s.location.removeprefix('file:')}"})
-        if s.location.startswith("file:")
-        else s
+        s.model_copy(
+            update={
+                "location": f"file:{absolute(Path(s.location.removeprefix('file:')))}"
+                if s.location.startswith("file:")
+                else s.location,
+                "config_file": absolute(s.config_file),
+            }
+        )
         for s in settings.sources
     )
     return settings.model_copy(
         update={
             "home": absolute(settings.home),
-            "rules": absolute(settings.rules),
-            "rates": absolute(settings.rates),
+            "rules": settings.rules and absolute(settings.rules),
+            "rates": settings.rates and absolute(settings.rates),
             "sources": sources,
         }
     )

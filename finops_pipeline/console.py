@@ -14,18 +14,19 @@ from typing import NoReturn
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
+from rich.text import Text
 
 FOUND_PROBLEMS = 1
 WRONG_USE = 2
 
 _SHOWN = 20
 
-_stderr = Console(stderr=True, highlight=False, soft_wrap=True)
+_stderr = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
 
 def say(text: str) -> None:
     """A line for people, on stderr, so that stdout stays what was asked for."""
-    _stderr.print(text, markup=False)
+    _stderr.print(_safe(text))
 
 
 def answer(text: str) -> None:
@@ -50,6 +51,12 @@ def wrong_use(text: str) -> NoReturn:
     raise typer.Exit(WRONG_USE)
 
 
+def _safe(text: str) -> Text:
+    """Names and values from a bill as they are: no markup, nothing that commands a terminal."""
+    kept = (c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
+    return Text("".join(kept))
+
+
 @contextmanager
 def steps() -> Iterator[Callable[[str], None]]:
     """Progress of unknown length: a spinner on a terminal, plain lines elsewhere."""
@@ -60,7 +67,7 @@ def steps() -> Iterator[Callable[[str], None]]:
 
         def step(text: str) -> None:
             say(text)
-            status.update(text)
+            status.update(_safe(text))
 
         yield step
 

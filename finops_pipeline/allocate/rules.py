@@ -27,8 +27,8 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from finops_pipeline.allocate.exact_yaml import read_yaml
 from finops_pipeline.config import ConfigError, explain_validation
+from finops_pipeline.exact_yaml import read_yaml
 
 UNALLOCATED = "unallocated"
 MatchColumn = Literal["ProviderName", "SubAccountId", "ServiceName", "ResourceId", "compartment"]

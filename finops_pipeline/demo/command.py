@@ -25,22 +25,38 @@ def make_demo(
     """Make the demo company below `home`; returns its finops.yaml, and whether it was made now.
 
     Made beside and renamed, so that a demo that was stopped half-way is made again. Raises
-    DemoError when one of another size is there.
+    DemoError when one of another size is there, or something else, or nothing can be written.
     """
     folder = home / "demo"
     wanted = {"days": days, "rows": rows}
     if folder.exists():
-        made_with = json.loads((folder / _MADE_WITH).read_text(encoding="utf-8"))
-        if made_with != wanted:
-            raise DemoError(
-                f"{folder} holds a demo of {made_with['days']} days and {made_with['rows']:,} "
-                f"rows; remove {home}, or put this one elsewhere with --home"
-            )
+        _require_same(folder, wanted)
         return folder / "finops.yaml", False
     partial = home / "demo.part"
     shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+    try:
+        partial.mkdir(parents=True)
+    except OSError as error:
+        raise DemoError(
+            f"{home} cannot be written to ({error.strerror}); put the demo elsewhere with --home"
+        ) from None
     make_company(partial, days=days, rows=rows, progress=progress, home="..")
     (partial / _MADE_WITH).write_text(json.dumps(wanted), encoding="utf-8")
     partial.rename(folder)
     return folder / "finops.yaml", True
+
+
+def _require_same(folder: Path, wanted: dict[str, int]) -> None:
+    cure = f"remove {folder.parent}, or put this one elsewhere with --home"
+    try:
+        made_with = json.loads((folder / _MADE_WITH).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise DemoError(
+            f"{folder} is not a demo that was made here; move it away, or put this one elsewhere "
+            "with --home"
+        ) from None
+    if made_with != wanted:
+        raise DemoError(
+            f"{folder} holds a demo of {made_with['days']} days and {made_with['rows']:,} "
+            f"rows; {cure}"
+        )

@@ -54,6 +54,10 @@ class DuckDBEngine:
             "enable_progress_bar": "false",
             "autoinstall_known_extensions": "false",
             "autoload_known_extensions": "false",
+            # Every join here has its small side on the right, and a report's rows are not counted
+            # before they are read: left to guess, DuckDB held whole reports in memory to look up
+            # 700 services (measured: a third of the mapping's time, and its spilling).
+            "disabled_optimizers": "join_order,build_side_probe_side",
             # Rows that a split write holds back, about 2 kB each, and files that it keeps open: one
             # closed before its end would go on as a second file.
             "partitioned_write_flush_threshold": "20000",
@@ -97,6 +101,18 @@ class DuckDBEngine:
         finally:
             self.connection.execute(f"DROP VIEW IF EXISTS {_name(name)}")
             self.connection.execute(f"ALTER VIEW {_name(kept)} RENAME TO {_name(name)}")
+
+    def keep(self, name: str, rows: pa.Table) -> None:
+        """Let `name` be a table of the engine's own with these rows: for what is joined to much.
+
+        The engine knows how many rows such a table has. Of a bound one it does not, and may take
+        it for the larger side of a join and hold the larger one in memory instead.
+        """
+        self.connection.register(f"arrow {name}", rows)
+        self.connection.execute(
+            f"CREATE OR REPLACE TEMP TABLE {_name(name)} AS SELECT * FROM {_name(f'arrow {name}')}"
+        )
+        self.connection.unregister(f"arrow {name}")
 
     def bind_sql(self, name: str, sql: str) -> None:
         """Let `name` be the result of compiled text: a step that later text builds on.

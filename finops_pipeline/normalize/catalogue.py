@@ -74,8 +74,8 @@ def known_services() -> frozenset[str]:
 def bind_catalogues(engine: DuckDBEngine, compartments: Mapping[str, str]) -> None:
     """Bind all catalogues; `compartments` maps a compartment's identifier to its path."""
     for name, table in _catalogues().items():
-        engine.bind_arrow(name, table)
-    engine.bind_arrow(
+        engine.keep(name, table)
+    engine.keep(
         "catalogue compartment",
         pa.table(
             {

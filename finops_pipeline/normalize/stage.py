@@ -235,7 +235,7 @@ class Stager:
         if not self._catalogues_bound:
             bind_catalogues(self.engine, self.compartments)
             self._catalogues_bound = True
-        self.engine.bind_arrow("catalogue rate", self._rates(entries))
+        self.engine.keep("catalogue rate", self._rates(entries))
 
     def _bind(self, compiled: Mapping) -> None:
         if compiled is not self._bound_mapping:

@@ -50,9 +50,12 @@ def _home(settings: Settings) -> Result:
     folder: Path = settings.home
     while not folder.exists():
         folder = folder.parent
-    ok = os.access(folder, os.W_OK)
-    remedy = "" if ok else f"give this user the right to write to {folder}, or set another `home:`"
-    return Result("pipeline", "home", ok, str(settings.home), remedy)
+    remedy = ""
+    if not folder.is_dir():
+        remedy = f"{folder} is a file; remove it, or set another `home:`"
+    elif not os.access(folder, os.W_OK):
+        remedy = f"give this user the right to write to {folder}, or set another `home:`"
+    return Result("pipeline", "home", not remedy, str(settings.home), remedy)
 
 
 def _rules(settings: Settings) -> Result:

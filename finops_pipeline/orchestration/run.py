@@ -20,6 +20,7 @@ from finops_pipeline.config import Settings, Source
 from finops_pipeline.ingest.compartments import read_compartments, store_compartments
 from finops_pipeline.ingest.location import AccessRefused, IngestError
 from finops_pipeline.orchestration.pipeline import Pipeline
+from finops_pipeline.store.catalogue import catalogue_is_current
 from finops_pipeline.store.rollups import Rollups
 
 if TYPE_CHECKING:
@@ -145,6 +146,11 @@ class Run:
         self.report.company_days = sorted(days)
         names = ["company/daily_totals", "company/budget_status", "company/warehouse"]
         self._materialize(f"company: {len(days)} days", names, days)
+        # Reports and rejected rows come without any cost, and an earlier run may have been stopped.
+        if not days and not catalogue_is_current(self.pipeline.home):
+            delivered = [f.partition[1] for f in self.pipeline.home.table("reports").files()]
+            last = [date.fromisoformat(max(delivered))] if delivered else [self.settings.first_day]
+            self._materialize("company: catalogue", ["company/warehouse"], last)
 
     def _due(self, days: Iterable[date]) -> list[date]:
         return sorted(d for d in days if self.wanted.covers(d))

@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from finops_pipeline.config import Settings, load_settings
+from pydantic import ValidationError
+
+from finops_pipeline.config import ConfigError, Settings, load_settings
+from finops_pipeline.query.model import CostQuery, problems
 
 CONFIG_VARIABLE = "FINOPS_CONFIG"
 DEMO_CONFIG = Path(".finops/demo/finops.yaml")
@@ -19,9 +22,21 @@ def find_config() -> Path:
     return DEMO_CONFIG if not here.exists() and DEMO_CONFIG.exists() else here
 
 
+def checked_settings(path: Path) -> Settings:
+    """The settings in that file, budgets held against what can be asked. Raises ConfigError."""
+    settings = load_settings(path)
+    for position, budget in enumerate(settings.budgets):
+        try:
+            CostQuery(metric=budget.metric, filters=budget.filters)
+        except ValidationError as error:
+            place = f"{path}: budgets.{position}.filters"
+            raise ConfigError(f"{place}: {problems(error)}") from None
+    return settings
+
+
 def found_settings() -> Settings:
     """The settings in force; none at all where no file is, so that the UI still opens."""
     path = find_config()
     if not path.exists() and CONFIG_VARIABLE not in os.environ:
         return Settings()
-    return load_settings(path)
+    return checked_settings(path)

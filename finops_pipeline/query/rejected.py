@@ -18,7 +18,7 @@ from finops_pipeline.contracts.tables import tables
 from finops_pipeline.engine.duckdb import DuckDBEngine
 from finops_pipeline.lake.home import Home
 
-_LIMIT = 10_000  # rows that are listed; more are for the table itself
+LIMIT = 10_000  # rows that are listed; more are for the table itself
 
 
 def rejected_rows(
@@ -34,7 +34,7 @@ def rejected_rows(
     ]
     engine.bind_files("rejected", table.table, [table.path(f) for f in files])
     rows = ibis.table(ibis_schema(tables()["rejected_rows"]), name="rejected")
-    ordered = rows.order_by("source", "report", "report_row").limit(_LIMIT)
+    ordered = rows.order_by("source", "report", "report_row").limit(LIMIT)
     found: list[dict[str, Any]] = engine.rows(engine.compile(ordered)).to_pylist()
     return found
 
@@ -56,6 +56,11 @@ def show_rejected(rows: list[dict[str, Any]], form: Literal["table", "json", "cs
     shown = ("source", "report", "report_row", "column", "value", "reason")
     table = Table(*shown)
     for row in text:
-        table.add_row(*(Text(row[n] or "") for n in shown))
-    Console(file=out, width=200, color_system=None).print(table)
+        table.add_row(*(_safe(row[n] or "") for n in shown))
+    Console(file=out, width=200, color_system=None, force_terminal=False).print(table)
     return out.getvalue()
+
+
+def _safe(text: str) -> Text:
+    """Text from a bill as a cell: no markup, and nothing that could command a terminal."""
+    return Text("".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text))

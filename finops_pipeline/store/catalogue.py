@@ -6,10 +6,14 @@ now, so a file that was written and never committed is not seen; it is made anew
 
 from __future__ import annotations
 
+import re
+
 import duckdb
 
 from finops_pipeline.contracts.tables import Table, tables
 from finops_pipeline.lake.home import Home
+
+_FILE = re.compile(r"'(?:[^']|'')*\.parquet'")  # a path in a view's text
 
 
 def refresh_catalogue(home: Home, connection: duckdb.DuckDBPyConnection) -> dict[str, int]:
@@ -17,7 +21,7 @@ def refresh_catalogue(home: Home, connection: duckdb.DuckDBPyConnection) -> dict
     found = {}
     connection.execute("BEGIN")
     for name, table in tables().items():
-        paths = [str(home.table(name).path(f)) for f in home.table(name).files()]
+        paths = _paths(home, name)
         if paths:
             connection.execute(_view(table, paths))
             for comment in _comments(table):
@@ -27,6 +31,25 @@ def refresh_catalogue(home: Home, connection: duckdb.DuckDBPyConnection) -> dict
         found[name] = len(paths)
     connection.execute("COMMIT")
     return found
+
+
+def catalogue_is_current(home: Home) -> bool:
+    """Whether the views name the files that their tables hold now. Opens no file of the lake."""
+    wanted = {name: {_text(p) for p in paths} for name in tables() if (paths := _paths(home, name))}
+    if not home.warehouse.exists():
+        return not wanted
+    try:
+        with duckdb.connect(str(home.warehouse), read_only=True) as connection:
+            views = connection.execute("SELECT view_name, sql FROM duckdb_views()").fetchall()
+    except duckdb.Error:  # held by another program, or damaged: making it anew will tell
+        return False
+    shown = {name: set(_FILE.findall(sql)) for name, sql in views if name in tables()}
+    return shown == wanted
+
+
+def _paths(home: Home, name: str) -> list[str]:
+    table = home.table(name)
+    return [str(table.path(f)) for f in table.files()]
 
 
 def _view(table: Table, paths: list[str]) -> str:

@@ -141,7 +141,7 @@ class Store:
                 for c in tables()["ownership"].columns
             }
         )
-        self.engine.bind_arrow("decisions", rows)
+        self.engine.keep("decisions", rows)
         return self._write("ownership", rows)
 
     def _shares(self) -> list[LakeFile]:
@@ -159,7 +159,7 @@ class Store:
         table = pa.Table.from_pylist(rows, schema=arrow_schema(tables()["shares"]))
         methods = [f"{share.pool}@{self.rules.hash[:12]}" for _, share in found]
         details = [_method_details(share) for _, share in found]
-        self.engine.bind_arrow(
+        self.engine.keep(
             "pool shares",
             table.append_column("method_id", pa.array(methods, pa.string())).append_column(
                 "details", pa.array(details, pa.string())

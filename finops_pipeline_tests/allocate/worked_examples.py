@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from finops_pipeline.allocate.exact_yaml import read_yaml
+from finops_pipeline.exact_yaml import read_yaml
 from finops_pipeline.allocate.rules import Rules
 
 GUIDE = Path(__file__).parents[2] / "docs" / "allocation.md"

@@ -1,6 +1,7 @@
 """YAML read with nothing lost: a key given twice is an error, and decimals keep their digits.
 
-Only the reading of text lives here; what the values mean is for the models (`rules.py`).
+Only the reading of text lives here; what the values mean is for the models (`config.py`,
+`allocate/rules.py`).
 """
 
 from __future__ import annotations
