@@ -1,8 +1,8 @@
 """Holding data against a contract, where the data is.
 
-The contract itself is in `forms.py`. One pass over the data counts the values that break any of
-its checks; only when there are some does Pandera run the checks one by one, each a pass of its
-own, and gives examples. What it finds comes back as a few findings, never as a table.
+The contract itself is in `pandera_contracts.py`. One pass over the data counts the values that
+break any of its checks; only when there are some does Pandera run the checks one by one, each a
+pass of its own, and gives examples. What it finds comes back as a few findings, never as a table.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING
 
 import ibis
 import ibis.expr.types as ir
-from pandera.errors import SchemaErrors
 
-from finops_pipeline.contracts.forms import contract, ibis_schema
+from finops_pipeline.contracts.forms import ibis_schema
 from finops_pipeline.contracts.tables import Column, Table
 
 if TYPE_CHECKING:
+    from pandera.errors import SchemaErrors
+
     from finops_pipeline.engine.duckdb import DuckDBEngine
 
 
@@ -42,6 +43,11 @@ def violations(engine: DuckDBEngine, table: Table, name: str) -> list[Violation]
     data = engine.bound(name)
     if data.schema() == ibis_schema(table) and not _broken_values(engine, table, name):
         return []
+    # Only here, since Pandera takes a second to import and most runs have nothing to show it.
+    from pandera.errors import SchemaErrors
+
+    from finops_pipeline.contracts.pandera_contracts import contract
+
     try:
         contract(table).validate(data, lazy=True)
     except SchemaErrors as errors:
@@ -65,7 +71,7 @@ def _broken_values_sql(table: Table, name: str) -> str:
 
 
 def _broken(value: ir.Value, column: Column) -> list[ir.BooleanValue]:
-    """When a value breaks the column's checks: the same checks as `forms.contract` makes."""
+    """When a value breaks the column's checks: those that `pandera_contracts` makes."""
     found = []
     if not column.nullable:
         found.append(value.isnull())

@@ -1,16 +1,14 @@
-"""A table's description in the forms that others read: Arrow, Ibis and Pandera.
+"""A table's description in the forms that engines read: Arrow and Ibis.
 
-Elsewhere: what the tables are (`tables.py`).
+Elsewhere: what the tables are (`tables.py`), and their contracts (`pandera_contracts.py`).
 """
 
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
 
 import ibis
 import ibis.expr.datatypes as dt
-import pandera.ibis as pandera
 import pyarrow as pa
 
 from finops_pipeline.contracts.tables import Column, Table
@@ -84,24 +82,3 @@ def arrow_schema(table: Table) -> pa.Schema:
             for c in table.columns
         ]
     )
-
-
-@cache
-def contract(table: Table) -> Any:
-    """The table's Pandera contract on Ibis: every column, its nulls, its allowed values, no other.
-
-    Failure cases are capped at five a check: an error must not hold a table (measured: without
-    the cap it holds every failing value).
-    """
-    return pandera.DataFrameSchema(
-        {c.name: _pandera_column(c) for c in table.columns}, name=table.name, strict=True
-    )
-
-
-def _pandera_column(column: Column) -> Any:
-    checks = []
-    if column.allowed:
-        checks.append(pandera.Check.isin(list(column.allowed), n_failure_cases=5))
-    if column.minimum is not None:
-        checks.append(pandera.Check.ge(column.minimum, n_failure_cases=5))
-    return pandera.Column(ibis_type(column), checks, nullable=column.nullable)

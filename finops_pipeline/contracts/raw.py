@@ -9,9 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
-
-import pandera.ibis as pandera
 
 from finops_pipeline.contracts.tables import read_facts
 
@@ -68,22 +65,12 @@ def raw_format(name: str) -> RawFormat:
     )
 
 
-@cache
-def raw_contract(raw: RawFormat) -> Any:
-    """The Pandera contract of a raw report: required columns are there, and all are text."""
-    return pandera.DataFrameSchema(
-        {name: pandera.Column(str, nullable=True, required=True) for name in raw.required},
-        name=raw.name,
-        strict=False,
-    )
-
-
 def read_header(raw: RawFormat, names: Sequence[str]) -> Header:
     """Sort a report's column names into known, tags and other.
 
     Names are compared without regard to case and surrounding blanks; FOCUS files also with the
-    `x_oci_` prefix. Raises HeaderProblem for a missing required column, or a repeated one: with
-    two columns of one name nobody can say which is meant.
+    `x_oci_` prefix. Raises HeaderProblem for a repeated column: of two columns with
+    one name nobody can say which is meant.
     """
     repeated = sorted({n for n in names if list(names).count(n) > 1})
     if repeated:
@@ -105,13 +92,31 @@ def read_header(raw: RawFormat, names: Sequence[str]) -> Header:
             tags.append((name.removeprefix(_TAG_PREFIX), position))
         else:
             other.append((name, position))
-    missing = [c for c in raw.required if c not in known]
-    if missing:
+    return Header(tuple(known.items()), tuple(tags), tuple(other), len(names))
+
+
+def hold_contract(raw: RawFormat, header: Header, names: Sequence[str]) -> None:
+    """Hold a report's header against the format's contract.
+
+    Raises HeaderProblem for a missing required column.
+    """
+    if missing := _missing(raw, tuple(column for column, _ in header.known)):
         raise HeaderProblem(
             f"column {missing[0]!r} is missing: the header has {_preview(names)}; expected a "
             f"{raw.name} report, so check the source's `format` and the file"
         )
-    return Header(tuple(known.items()), tuple(tags), tuple(other), len(names))
+
+
+@cache
+def _missing(raw: RawFormat, known: tuple[str, ...]) -> tuple[str, ...]:
+    """Required columns that a report with these known columns lacks, as its contract finds.
+
+    The contract is asked once for each kind of header. Pandera is imported only then, since it
+    takes a second and a run with nothing new opens no report.
+    """
+    from finops_pipeline.contracts.pandera_contracts import missing_columns
+
+    return missing_columns(raw, known)
 
 
 def _preview(names: Sequence[str]) -> str:

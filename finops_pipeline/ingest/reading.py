@@ -11,7 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from finops_pipeline.contracts.raw import Header, HeaderProblem, RawFormat, read_header
+from finops_pipeline.contracts.raw import (
+    Header,
+    HeaderProblem,
+    RawFormat,
+    hold_contract,
+    read_header,
+)
 from finops_pipeline.engine.duckdb import DuckDBEngine, ReportCutOffError, ReportSyntaxError
 from finops_pipeline.ingest.salvage import BadRow, CutOffError, read_names, salvage
 
@@ -38,10 +44,15 @@ class Report:
 
 
 def open_report(path: Path, raw: RawFormat) -> Report:
-    """Read the header of an archived report. Raises UnreadableReport."""
+    """Read the header of an archived report, held against the raw contract.
+
+    Raises UnreadableReport.
+    """
     names, plain = _names(path)
     try:
-        return Report(path, raw, read_header(raw, names), tuple(names), plain)
+        header = read_header(raw, names)
+        hold_contract(raw, header, names)
+        return Report(path, raw, header, tuple(names), plain)
     except HeaderProblem as problem:
         raise UnreadableReport(str(problem)) from None
 

@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from finops_pipeline.exact_yaml import read_yaml
 from finops_pipeline.allocate.rules import Rules
+from finops_pipeline.exact_yaml import read_yaml
 
 GUIDE = Path(__file__).parents[2] / "docs" / "allocation.md"
 

@@ -12,7 +12,8 @@ import pytest
 from pandera.errors import SchemaErrors
 
 from finops_pipeline.contracts.check import _broken_values, violations
-from finops_pipeline.contracts.forms import arrow_schema, contract
+from finops_pipeline.contracts.forms import arrow_schema
+from finops_pipeline.contracts.pandera_contracts import contract
 from finops_pipeline.contracts.tables import Column, Table, tables
 from finops_pipeline.engine.duckdb import DuckDBEngine
 
