@@ -42,6 +42,11 @@ class Home:
         return self.path / "warehouse.duckdb"
 
     @property
+    def warehouse_draft(self) -> Path:
+        """The catalogue in the making, which takes the place of the other when it is whole."""
+        return self.path / ".warehouse.draft.duckdb"
+
+    @property
     def outbox(self) -> Path:
         """Events and what became of them. Never delete it: it remembers what was announced."""
         return self.path / "outbox"

@@ -36,5 +36,5 @@ def build_definitions(settings: Settings) -> dg.Definitions:
         schedules=[daily_schedule(pipeline), freshness_schedule(freshness)],
         sensors=sensors,
         executor=dg.in_process_executor,
-        resources={"catalogue": DuckDBResource(database=str(pipeline.home.warehouse))},
+        resources={"catalogue": DuckDBResource(database=str(pipeline.home.warehouse_draft))},
     )

@@ -12,7 +12,11 @@ from finops_pipeline.orchestration.assets import OWNERS, RETRIES, key, spec
 from finops_pipeline.orchestration.partitions import RANGES, days_of
 from finops_pipeline.orchestration.pipeline import Pipeline
 from finops_pipeline.orchestration.reporting import Day, Event, money, report
-from finops_pipeline.store.catalogue import refresh_catalogue
+from finops_pipeline.store.catalogue import (
+    begin_catalogue,
+    publish_catalogue,
+    refresh_catalogue,
+)
 from finops_pipeline.store.rollups import Rollups
 
 DAILY_TOTALS = dg.AssetKey(["company", "daily_totals"])
@@ -104,9 +108,11 @@ def _warehouse(pipeline: Pipeline, days: dg.PartitionsDefinition[str]) -> dg.Ass
         retry_policy=RETRIES,
     )
     def warehouse(context: dg.AssetExecutionContext, catalogue: DuckDBResource) -> Iterator[Event]:
-        pipeline.home.warehouse.parent.mkdir(parents=True, exist_ok=True)
-        with pipeline.working_on("company"), catalogue.get_connection() as connection:
-            files = refresh_catalogue(pipeline.home, connection)
+        with pipeline.working_on("company"):
+            begin_catalogue(pipeline.home)
+            with catalogue.get_connection() as connection:
+                files = refresh_catalogue(pipeline.home, connection)
+            publish_catalogue(pipeline.home)
         metadata = {f"{name} files": count for name, count in files.items()}
         yield from report(context, {WAREHOUSE: [Day(d, metadata) for d in days_of(context)]})
 

@@ -11,6 +11,7 @@ import re
 import duckdb
 
 from finops_pipeline.contracts.tables import Table, tables
+from finops_pipeline.durable import make_folder, publish
 from finops_pipeline.lake.home import Home
 
 _FILE = re.compile(r"'(?:[^']|'')*\.parquet'")  # a path in a view's text
@@ -31,6 +32,22 @@ def refresh_catalogue(home: Home, connection: duckdb.DuckDBPyConnection) -> dict
         found[name] = len(paths)
     connection.execute("COMMIT")
     return found
+
+
+def begin_catalogue(home: Home) -> None:
+    """Make room for a new catalogue: what a run that died left of one is removed."""
+    make_folder(home.warehouse_draft.parent)
+    for left in (home.warehouse_draft, home.warehouse_draft.with_suffix(".duckdb.wal")):
+        left.unlink(missing_ok=True)
+
+
+def publish_catalogue(home: Home) -> None:
+    """Put the new catalogue in the place of the old.
+
+    DuckDB locks a file that a client has open, so the old one cannot be written to; a client that
+    has it open keeps what it sees until it opens it again.
+    """
+    publish(home.warehouse_draft, home.warehouse)
 
 
 def catalogue_is_current(home: Home) -> bool:

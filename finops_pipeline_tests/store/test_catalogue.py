@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from decimal import Decimal
 from pathlib import Path
 
@@ -13,7 +15,12 @@ from finops_pipeline.contracts.forms import arrow_schema
 from finops_pipeline.contracts.tables import tables
 from finops_pipeline.lake.delta import LakeFile
 from finops_pipeline.lake.home import Home
-from finops_pipeline.store.catalogue import catalogue_is_current, refresh_catalogue
+from finops_pipeline.store.catalogue import (
+    begin_catalogue,
+    catalogue_is_current,
+    publish_catalogue,
+    refresh_catalogue,
+)
 
 BUDGETS = tables()["budget_status"]
 
@@ -112,3 +119,28 @@ def test_a_clients_own_view_is_left_alone(home: Home) -> None:
     assert catalogue_is_current(home)
     refresh(home)
     assert ask(home, "SELECT file FROM mine") == [("/x.parquet",)]
+
+
+def test_a_client_that_has_it_open_holds_up_nothing(home: Home) -> None:
+    refresh(home)
+    script = (
+        "import duckdb, sys; c = duckdb.connect(sys.argv[1], read_only=True); "
+        "print(c.execute('SELECT spent FROM budget_status').fetchall()[0][0], flush=True); "
+        "sys.stdin.readline(); "
+        "print(c.execute('SELECT spent FROM budget_status').fetchall()[0][0], flush=True)"
+    )
+    command = [sys.executable, "-c", script, str(home.warehouse)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as client:
+        assert client.stdin
+        assert client.stdout
+        assert Decimal(client.stdout.readline()) == Decimal("1.5")
+        add(home, "2025-01-01", "2.5")
+        begin_catalogue(home)
+        with duckdb.connect(str(home.warehouse_draft)) as connection:
+            refresh_catalogue(home, connection)
+        publish_catalogue(home)
+        assert spent(home) == [Decimal("2.5")]
+        client.stdin.write("\n")
+        client.stdin.flush()
+        assert Decimal(client.stdout.readline()) == Decimal("1.5")
