@@ -8,11 +8,17 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from datetime import date, timedelta
 from pathlib import Path
 
 from finops_pipeline.demo.company import make_company
 
 _MADE_WITH = "demo.json"
+
+# A long demo begins earlier instead of running into the future, where no charge can be. By fixed
+# days and not by the clock: the same command makes the same demo on any day.
+_FIRST_DAY = date(2026, 8, 1)
+_END = date(2026, 10, 31)
 
 
 class DemoError(Exception):
@@ -40,7 +46,14 @@ def make_demo(
         raise DemoError(
             f"{home} cannot be written to ({error.strerror}); put the demo elsewhere with --home"
         ) from None
-    make_company(partial, days=days, rows=rows, progress=progress, home="..")
+    make_company(
+        partial,
+        days=days,
+        rows=rows,
+        first_day=min(_FIRST_DAY, _END - timedelta(days=days)),
+        progress=progress,
+        home="..",
+    )
     (partial / _MADE_WITH).write_text(json.dumps(wanted), encoding="utf-8")
     partial.rename(folder)
     return folder / "finops.yaml", True

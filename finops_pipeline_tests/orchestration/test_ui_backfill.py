@@ -21,7 +21,7 @@ sys.path.append(str(ROOT / "scripts" / "browser"))
 
 from dagster_dev import DagsterDev, dagster_dev  # noqa: E402
 
-DAYS = 40
+DAYS = 32
 _LAUNCH = (
     "mutation($p: LaunchBackfillParams!) { launchPartitionBackfill(backfillParams: $p) "
     "{ __typename ... on LaunchBackfillSuccess { backfillId } } }"
@@ -52,15 +52,15 @@ def launch(dagster: DagsterDev, days: list[str]) -> str:
     return str(answer["backfillId"])
 
 
-def wait(dagster: DagsterDev, backfill: str, seconds: float) -> str:
-    """The state in which the backfill ended."""
+def wait(dagster: DagsterDev, backfill: str, seconds: float) -> list[str]:
+    """How the backfill's runs ended. It is 30 seconds before the daemon looks at a backfill."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        state = next(b["status"] for b in dagster.backfills() if b["id"] == backfill)
-        if state.startswith(("COMPLETED", "FAILED")):
-            return str(state)
-        time.sleep(1)
-    return "still running"
+        runs = dagster.runs(dagster__backfill=backfill)
+        if runs and all(run["endTime"] for run in runs):
+            break
+        time.sleep(0.5)
+    return sorted(run["status"] for run in runs)
 
 
 def test_a_backfill_takes_a_run_a_month_and_fills_every_day(project: Company) -> None:
@@ -72,7 +72,5 @@ def test_a_backfill_takes_a_run_a_month_and_fills_every_day(project: Company) ->
 
         backfill = launch(dagster, days)
 
-        assert wait(dagster, backfill, 240) == "COMPLETED_SUCCESS"
-        runs = dagster.runs(dagster__backfill=backfill)
-        assert [r["status"] for r in runs] == ["SUCCESS", "SUCCESS"]
+        assert wait(dagster, backfill, 240) == ["SUCCESS", "SUCCESS"]
     assert [str(day) for day in project.costs()] == days
