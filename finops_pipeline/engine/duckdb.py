@@ -191,13 +191,12 @@ class DuckDBEngine:
         with _teaching():
             return self.connection.sql(sql).to_arrow_table()
 
-    def write(self, sql: str, path: Path, order_by: str = "") -> int:
+    def write(self, sql: str, path: Path) -> int:
         """Write a result as one Parquet file, visible only when whole. Returns its rows."""
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-        order = f" ORDER BY {order_by}" if order_by else ""
         try:
-            copied = self._run(f"COPY ({sql}{order}) TO {_text(partial)} ({_PARQUET})").fetchone()
+            copied = self._run(f"COPY ({sql}) TO {_text(partial)} ({_PARQUET})").fetchone()
             publish(partial, path)
         finally:
             partial.unlink(missing_ok=True)

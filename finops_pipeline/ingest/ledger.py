@@ -107,10 +107,6 @@ class Ledger:
         live = {e.report_id for e in self.live()}
         return [e for e in self.entries if e.status == "read" and e.report_id not in live]
 
-    def delivered_on(self, day: date) -> list[LedgerEntry]:
-        """The reports that were delivered on a day, earliest first."""
-        return [e for e in self.entries if e.delivery_day == day]
-
     def knows(self, name: str, etag: str) -> bool:
         """Whether the object was archived under this change token."""
         newest = self.newest_of(name)

@@ -65,12 +65,6 @@ def catalogue_hash() -> str:
     return digest.hexdigest()
 
 
-@cache
-def known_services() -> frozenset[str]:
-    """The keys of the services that the catalogue knows."""
-    return frozenset(_catalogues()["catalogue service"].column("key").to_pylist())
-
-
 def bind_catalogues(engine: DuckDBEngine, compartments: Mapping[str, str]) -> None:
     """Bind all catalogues; `compartments` maps a compartment's identifier to its path."""
     for name, table in _catalogues().items():
