@@ -23,7 +23,7 @@ from finops_pipeline.actuate.sinks import FileSink
 from finops_pipeline.config import Budget, Settings
 from finops_pipeline.contracts.forms import arrow_schema
 from finops_pipeline.contracts.tables import tables
-from finops_pipeline.engine.duckdb import DuckDBEngine
+from finops_pipeline.engine.protocol import Engine
 from finops_pipeline.lake.delta import LakeFile
 from finops_pipeline.lake.home import Home
 from finops_pipeline.query.answer import ask
@@ -33,7 +33,7 @@ from finops_pipeline.query.model import CostQuery
 class Actuate:
     """The means to actuate charge days of the whole company."""
 
-    def __init__(self, home: Home, engine: DuckDBEngine, settings: Settings) -> None:
+    def __init__(self, home: Home, engine: Engine, settings: Settings) -> None:
         self.home = home
         self.engine = engine
         self.settings = settings

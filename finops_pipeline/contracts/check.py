@@ -8,6 +8,7 @@ pass of its own, and gives examples. What it finds comes back as a few findings,
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, reduce
 from typing import TYPE_CHECKING
@@ -21,7 +22,8 @@ from finops_pipeline.contracts.tables import Column, Table
 if TYPE_CHECKING:
     from pandera.errors import SchemaErrors
 
-    from finops_pipeline.engine.duckdb import DuckDBEngine
+    from finops_pipeline.engine.protocol import Engine
+    from finops_pipeline.engine.sql import Sql
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class Violation:
         return f"{self.table}.{self.column}: {self.check} is broken, for example by {shown}"
 
 
-def violations(engine: DuckDBEngine, table: Table, name: str) -> list[Violation]:
+def violations(engine: Engine, table: Table, name: str) -> list[Violation]:
     """What the bound data `name` breaks of the table's contract; empty when it holds."""
     data = engine.bound(name)
     if data.schema() == ibis_schema(table) and not _broken_values(engine, table, name):
@@ -55,19 +57,19 @@ def violations(engine: DuckDBEngine, table: Table, name: str) -> list[Violation]
     return []
 
 
-def _broken_values(engine: DuckDBEngine, table: Table, name: str) -> int:
+def _broken_values(engine: Engine, table: Table, name: str) -> int:
     """How many values break a check of the contract, counted in one pass."""
-    counted = engine.rows(_broken_values_sql(table, name))
+    counted = engine.rows(_broken_values_sql(engine.compile, table, name))
     return int(counted.column("broken")[0].as_py())
 
 
 @cache
-def _broken_values_sql(table: Table, name: str) -> str:
+def _broken_values_sql(compiled: Callable[[ir.Table], Sql], table: Table, name: str) -> Sql:
     data = ibis.table(ibis_schema(table), name=name)
     conditions = [condition for c in table.columns for condition in _broken(data[c.name], c)]
     counts = [condition.sum().fill_null(0) for condition in conditions]
     total = reduce(lambda a, b: a + b, counts)
-    return str(ibis.to_sql(data.aggregate(broken=total), dialect="duckdb"))
+    return compiled(data.aggregate(broken=total))
 
 
 def _broken(value: ir.Value, column: Column) -> list[ir.BooleanValue]:

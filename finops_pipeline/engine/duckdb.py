@@ -24,21 +24,12 @@ import pyarrow.parquet as pq
 from finops_pipeline.contracts.forms import ibis_schema
 from finops_pipeline.contracts.tables import Table
 from finops_pipeline.durable import publish
-
-LONGEST_LINE = 2 * 1024 * 1024  # bytes; a longer line is rejected, see ingest/salvage.py
-
+from finops_pipeline.engine.protocol import LONGEST_LINE, ReportCutOffError, ReportSyntaxError
+from finops_pipeline.engine.sql import Sql
 
 # Small row groups: a charge is about 4 kB while it is held, and a writer that has to spill its row
 # group costs three times as much as one that does not (measured at 120,000 rows a group).
 _PARQUET = "FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 20480"
-
-
-class ReportSyntaxError(Exception):
-    """A report that is no well-formed CSV somewhere; the message is DuckDB's."""
-
-
-class ReportCutOffError(Exception):
-    """A compressed report that ends before its end, or is not compressed as its name says."""
 
 
 class DuckDBEngine:
@@ -114,13 +105,9 @@ class DuckDBEngine:
         )
         self.connection.unregister(f"arrow {name}")
 
-    def bind_sql(self, name: str, sql: str) -> None:
-        """Let `name` be the result of compiled text: a step that later text builds on.
-
-        Ibis folds one select into the next, so a value that is used often would be computed as
-        often; a step of its own is computed once.
-        """
-        self._view(name, sql)
+    def bind_sql(self, name: str, sql: Sql) -> None:
+        """Let `name` be the result of an expression: a step that later ones build on."""
+        self._view(name, sql.text)
 
     def bind_report(
         self,
@@ -131,12 +118,7 @@ class DuckDBEngine:
         numbered: bool,
         constants: Mapping[str, object],
     ) -> None:
-        """Let `name` be a CSV report: `columns` by position as text, and its row number.
-
-        Empty text is null, and so is a column without position. `report_row` counts from 1 after
-        the header; `numbered` says that the file was rewritten with its original row numbers in
-        one more field at the end. `constants` are further columns, the same text on every row.
-        """
+        """Let `name` be a CSV report: `columns` by position as text, and its row number."""
         chosen = [*_chosen(columns), *(f"{_text(v)} AS {_name(k)}" for k, v in constants.items())]
         row = f"c{width}::BIGINT" if numbered else "row_number() OVER ()"
         chosen.append(f"{row} AS report_row")
@@ -152,9 +134,8 @@ class DuckDBEngine:
     ) -> None:
         """Let `name` be several CSV reports of the same header and compression at once.
 
-        `constants` has a row for each path in order: further columns, and `rows_before`, the rows
-        of the reports before it, from which each row gets its number in its own report. So the
-        engine must read the reports in order, on one thread (`write_split` does).
+        Each row gets its number in its own report from the rows before it. So the reports must be
+        read in order, on one thread (`write_split` does).
         """
         files = constants.append_column("path", pa.array(map(str, paths), pa.string()))
         self.connection.register(f"files of {name}", files)
@@ -176,44 +157,53 @@ class DuckDBEngine:
 
     # Running expressions
 
-    def make(self, name: str, sql: str) -> None:
-        """Run compiled text once and keep its result as `name`, for what reads it several times."""
+    def make(self, name: str, sql: Sql) -> None:
+        """Run an expression once and keep its result as `name`, for what reads it several times."""
         self.connection.execute(f"DROP TABLE IF EXISTS {_name(name)}")
-        self._run(f"CREATE TEMP TABLE {_name(name)} AS {sql}")
+        self._run(f"CREATE TEMP TABLE {_name(name)} AS {sql.text}")
 
     @staticmethod
-    def compile(expression: ir.Expr) -> str:
-        """The engine's text of an expression; compile once, run for many bindings."""
-        return str(ibis.to_sql(expression, dialect="duckdb"))
+    def compile(expression: ir.Table) -> Sql:
+        """The expression, to be run; its text is made once."""
+        return Sql(expression)
 
-    def rows(self, sql: str) -> pa.Table:
-        """The result of compiled text, for small results."""
-        with _teaching():
-            return self.connection.sql(sql).to_arrow_table()
+    def rows(self, sql: Sql) -> pa.Table:
+        """The result of an expression, for small results."""
+        with teaching():
+            return self.connection.sql(sql.text).to_arrow_table()
 
-    def write(self, sql: str, path: Path) -> int:
+    def write(self, sql: Sql, path: Path) -> int:
         """Write a result as one Parquet file, visible only when whole. Returns its rows."""
+        return self._copy(sql, path, _PARQUET)
+
+    def write_csv(self, sql: Sql, path: Path, gzip: bool) -> int:
+        """Write a result as CSV with a header, visible only when whole. Returns its rows."""
+        compression = "gzip" if gzip else "none"
+        return self._copy(sql, path, f"FORMAT csv, HEADER, COMPRESSION {compression}")
+
+    def _copy(self, sql: Sql, path: Path, form: str) -> int:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f".{path.name}.{os.getpid()}.part")
         try:
-            copied = self._run(f"COPY ({sql}) TO {_text(partial)} ({_PARQUET})").fetchone()
+            copied = self._run(f"COPY ({sql.text}) TO {_text(partial)} ({form})").fetchone()
             publish(partial, path)
         finally:
             partial.unlink(missing_ok=True)
         return int(copied[0]) if copied else 0
 
     def write_split(
-        self, sql: str, by: Sequence[str], folder: Path
+        self, sql: Sql, by: Sequence[str], folder: Path, ordered: bool = False
     ) -> dict[tuple[str, ...], tuple[Path, int]]:
         """Write a result as one Parquet file for each distinct value of `by`, below `folder`.
 
         Returns each value's file and rows. The folder must not be there yet.
         """
+        text = f"{sql.text} ORDER BY ALL" if ordered else sql.text
         folder.mkdir(parents=True)
         self.connection.execute("SET threads = 1")  # each thread would write a file of its own
         try:
             self._run(
-                f"COPY ({sql}) TO {_text(folder)} ({_PARQUET}, "
+                f"COPY ({text}) TO {_text(folder)} ({_PARQUET}, "
                 f"PARTITION_BY ({', '.join(map(_name, by))}), WRITE_PARTITION_COLUMNS true, "
                 "FILENAME_PATTERN 'part_{i}')"
             )
@@ -228,12 +218,12 @@ class DuckDBEngine:
         }
 
     def _run(self, sql: str) -> duckdb.DuckDBPyConnection:
-        with _teaching():
+        with teaching():
             return self.connection.execute(sql)
 
 
 @contextmanager
-def _teaching() -> Iterator[None]:
+def teaching() -> Iterator[None]:
     """DuckDB's errors about a report's bytes as ours; every other error as it is."""
     try:
         yield

@@ -15,7 +15,7 @@ import ibis.expr.types as ir
 from finops_pipeline.contracts.forms import MONEY, RATE, SHARE
 
 # As providers write them; a time without zone is UTC.
-_TIME_FORMATS = [
+TIME_FORMATS = [
     "%Y-%m-%dT%H:%MZ",
     "%Y-%m-%dT%H:%M:%SZ",
     "%Y-%m-%dT%H:%M:%S.%gZ",
@@ -42,6 +42,7 @@ def _builtin(name: str, arguments: tuple[Any, ...], result: Any) -> Any:
 _try_strptime = _builtin("try_strptime", (str, list[str]), "timestamp('UTC', 6)")
 _to_json = _builtin("to_json", (str,), str)
 _json_valid = _builtin("json_valid", (str,), "bool")
+_json_extract_string = _builtin("json_extract_string", (str, str), str)
 _md5 = _builtin("md5", (str,), str)
 # By the function's name, since Ibis cannot type a product whose operands fit into neither.
 _rate_product = _builtin("multiply", ("decimal(18, 18)", "decimal(20, 12)"), "decimal(38, 30)")
@@ -55,7 +56,7 @@ def parse_time(text: ir.StringValue) -> ir.TimestampValue:
     """
     real_day = text.strip().left(10).try_cast("date")
     none = ibis.null("timestamp('UTC', 6)")
-    parsed: ir.TimestampValue = real_day.isnull().ifelse(none, _try_strptime(text, _TIME_FORMATS))
+    parsed: ir.TimestampValue = real_day.isnull().ifelse(none, _try_strptime(text, TIME_FORMATS))
     return parsed
 
 
@@ -80,6 +81,16 @@ def is_json(text: ir.StringValue) -> ir.BooleanValue:
     """Whether a text is JSON; null stays null."""
     found: ir.BooleanValue = _json_valid(text)
     return found
+
+
+def json_member(text: ir.StringValue, key: str) -> ir.StringValue:
+    """The member of a JSON object as text; null where the object has none of that name.
+
+    By JSON pointer, because DuckDB reads a bare key that starts with `$` or `/` as a path.
+    """
+    pointer = "/" + key.replace("~", "~0").replace("/", "~1")
+    member: ir.StringValue = _json_extract_string(text, pointer)
+    return member
 
 
 def text_hash(values: Sequence[ir.Value]) -> ir.StringValue:

@@ -18,7 +18,7 @@ from finops_pipeline.contracts.raw import (
     hold_contract,
     read_header,
 )
-from finops_pipeline.engine.duckdb import DuckDBEngine, ReportCutOffError, ReportSyntaxError
+from finops_pipeline.engine.protocol import Engine, ReportCutOffError, ReportSyntaxError
 from finops_pipeline.ingest.salvage import BadRow, CutOffError, read_names, salvage
 
 T = TypeVar("T")
@@ -77,7 +77,7 @@ def _names(path: Path) -> tuple[list[str], bool]:
 
 
 def with_rows(
-    engine: DuckDBEngine,
+    engine: Engine,
     name: str,
     report: Report,
     columns: dict[str, int | None],

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from finops_pipeline.config import Source
 from finops_pipeline.contracts.raw import raw_format
-from finops_pipeline.engine.duckdb import DuckDBEngine
+from finops_pipeline.engine.protocol import Engine
 from finops_pipeline.ingest.fetch import FetchedReport, fetch
 from finops_pipeline.ingest.ledger import Ledger, LedgerEntry, report_id
 from finops_pipeline.ingest.location import Location, RemoteReport, ReportChanged, ReportDamaged
@@ -51,7 +51,7 @@ class Ingest:
         location: Location,
         ledger: Ledger,
         archive: Archive,
-        engine: DuckDBEngine,
+        engine: Engine,
         spool: Path,
         first_day: date,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),

@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from finops_pipeline.engine.duckdb import LONGEST_LINE, is_gzip
+from finops_pipeline.engine.duckdb import is_gzip
+from finops_pipeline.engine.protocol import LONGEST_LINE
 
 _SHOWN = 200  # characters of a bad value that are kept
 _LINE_END = "\r\n"

@@ -18,8 +18,9 @@ import ibis
 import ibis.expr.types as ir
 import pyarrow as pa
 
-from finops_pipeline.engine.duckdb import DuckDBEngine
 from finops_pipeline.engine.functions import countable, parse_number, parse_time
+from finops_pipeline.engine.protocol import Engine
+from finops_pipeline.engine.sql import Sql
 from finops_pipeline.ingest.reading import Report, bad_fields, with_rows
 
 _EXACT = Context(prec=76)  # the default one would round a sum to 28 digits
@@ -59,7 +60,7 @@ def charge_day(
 
 
 def examine(
-    engine: DuckDBEngine,
+    engine: Engine,
     report: Report,
     delivery_day: date,
     first_day: date,
@@ -89,7 +90,7 @@ def examine(
 
 
 @cache
-def _totals_sql(name: str) -> str:
+def _totals_sql(name: str) -> Sql:
     text = ibis.table(dict.fromkeys(_ROLES, "string"), name=name)
     days = ibis.table(dict.fromkeys(("delivery_day", "first_day", "last_day"), "date"), name="days")
     # By the text first, which repeats: so the parsing is done on few rows.
@@ -103,7 +104,7 @@ def _totals_sql(name: str) -> str:
         charge_day=charge_day(rows.start, rows.delivery_day, rows.first_day, rows.last_day),
         currency=rows.currency.strip().fill_null(""),
     )
-    return DuckDBEngine.compile(
+    return Sql(
         grouped.aggregate(
             rows=rows.rows.sum().cast("int64"),
             cost=rows.cost.sum(),

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from finops_pipeline.contracts.forms import MONEY, ibis_schema
 from finops_pipeline.contracts.tables import tables
-from finops_pipeline.engine.duckdb import DuckDBEngine
+from finops_pipeline.engine.sql import Sql
 
 LEDGER = pa.schema(
     [
@@ -31,7 +31,7 @@ _KINDS = ("delivered", "stored", "superseded", "rejected")
 
 
 @cache
-def books_sql() -> str:
+def books_sql() -> Sql:
     """The table `conservation` of the days in `ledger`, `standing`, `superseded`, `rejected`."""
     standing = ibis.table(ibis_schema(tables()["focus_costs"]), name="standing")
     rejected = ibis.table(ibis_schema(tables()["rejected_rows"]), name="rejected")
@@ -76,9 +76,7 @@ def books_sql() -> str:
         )
         & (books.delivered_cost == books.stored_cost + books.superseded_cost + books.rejected_cost),
     )
-    return DuckDBEngine.compile(
-        books.select(*tables()["conservation"].names).order_by("charge_day", "currency")
-    )
+    return Sql(books.select(*tables()["conservation"].names).order_by("charge_day", "currency"))
 
 
 def _lines(

@@ -13,7 +13,7 @@ from functools import cache
 import pyarrow as pa
 
 from finops_pipeline.contracts.tables import read_facts
-from finops_pipeline.engine.duckdb import DuckDBEngine
+from finops_pipeline.engine.protocol import Engine
 
 
 @cache
@@ -65,7 +65,7 @@ def catalogue_hash() -> str:
     return digest.hexdigest()
 
 
-def bind_catalogues(engine: DuckDBEngine, compartments: Mapping[str, str]) -> None:
+def bind_catalogues(engine: Engine, compartments: Mapping[str, str]) -> None:
     """Bind all catalogues; `compartments` maps a compartment's identifier to its path."""
     for name, table in _catalogues().items():
         engine.keep(name, table)

@@ -15,13 +15,13 @@ import ibis.expr.types as ir
 
 from finops_pipeline.contracts.forms import ibis_schema
 from finops_pipeline.contracts.tables import tables
-from finops_pipeline.engine.duckdb import DuckDBEngine
+from finops_pipeline.engine.sql import Sql
 
 _KEY = ("charge_day", "tenancy", "reference_number")
 
 
 @cache
-def superseded_sql(corrections: str) -> str:
+def superseded_sql(corrections: str) -> Sql:
     """The rows of the table `candidates` that do not stand, as `superseded_rows`, in order."""
     rows = _candidates()
     columns = tables()["superseded_rows"].names
@@ -30,7 +30,7 @@ def superseded_sql(corrections: str) -> str:
     if corrections == "replace":
         standing = rows.anti_join(repeated, ["report_id", "report_row"])
         lost = lost.union(_corrected(standing).select(columns))
-    return DuckDBEngine.compile(lost.order_by("charge_day", "report_id", "report_row"))
+    return Sql(lost.order_by("charge_day", "report_id", "report_row"))
 
 
 def _candidates() -> ir.Table:

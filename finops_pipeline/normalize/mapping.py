@@ -18,8 +18,8 @@ import ibis.expr.types as ir
 from finops_pipeline.contracts.forms import MONEY, RATE, ibis_schema
 from finops_pipeline.contracts.raw import Header, raw_format
 from finops_pipeline.contracts.tables import tables
-from finops_pipeline.engine.duckdb import DuckDBEngine
 from finops_pipeline.engine.functions import countable, parse_number
+from finops_pipeline.engine.sql import Sql
 from finops_pipeline.normalize import oci_cost_csv, oci_focus
 from finops_pipeline.normalize.expressions import (
     Rule,
@@ -49,14 +49,15 @@ _SHOWN = 200  # characters of a rejected value that are kept
 class Mapping:
     """Compiled text for all reports with the same header.
 
-    `steps` are to be bound in order before another text is run. `rejected_all` gives every row as
-    a rejected one: for rows that are rejected before any rule is asked.
+    `steps` are to be bound in order before another text is run. `rejected` has the rows of the
+    table `bad rows` beside those that break a rule. `rejected_all` gives every row as a rejected
+    one, in order: for rows that are rejected before any rule is asked.
     """
 
-    steps: tuple[tuple[str, str], ...]
-    charges: str
-    rejected: str
-    rejected_all: str
+    steps: tuple[tuple[str, Sql], ...]
+    charges: Sql
+    rejected: Sql
+    rejected_all: Sql
 
 
 def bound_columns(header: Header, format_name: str) -> dict[str, int | None]:
@@ -96,12 +97,13 @@ def _compiled(
     rules = [*_common_rules(row, format_name), *FORMATS[format_name].rules(row)]
     rejected = _rejected(row, rules, format_name, source)
     valid = reduce(lambda a, b: a & b, (rule.holds for rule in rules))
-    compile_ = DuckDBEngine.compile
+    schema = ibis_schema(tables()["rejected_rows"])
+    bad_rows = ibis.table(schema, name="bad rows")
     return Mapping(
-        steps=(("typed", compile_(typed)), ("found", compile_(found))),
-        charges=compile_(row.filter(valid).select(**charge)),
-        rejected=compile_(row.filter(~valid).select(**rejected)),
-        rejected_all=compile_(row.select(**rejected)),
+        steps=(("typed", Sql(typed)), ("found", Sql(found))),
+        charges=Sql(row.filter(valid).select(**charge)),
+        rejected=Sql(row.filter(~valid).select(**rejected).union(bad_rows)),
+        rejected_all=Sql(row.select(**rejected).order_by("report_row")),
     )
 
 

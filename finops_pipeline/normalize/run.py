@@ -23,7 +23,8 @@ from finops_pipeline.config import Source
 from finops_pipeline.contracts.check import Violation, violations
 from finops_pipeline.contracts.forms import arrow_schema, ibis_schema
 from finops_pipeline.contracts.tables import tables
-from finops_pipeline.engine.duckdb import DuckDBEngine
+from finops_pipeline.engine.protocol import Engine
+from finops_pipeline.engine.sql import Sql
 from finops_pipeline.ingest.ledger import Ledger, LedgerEntry
 from finops_pipeline.lake.days import by_day, chunks
 from finops_pipeline.lake.delta import LakeFile, LakeTable
@@ -71,7 +72,7 @@ class Normalize:
     """The means to normalize one source."""
 
     def __init__(
-        self, home: Home, source: Source, ledger: Ledger, engine: DuckDBEngine, stager: Stager
+        self, home: Home, source: Source, ledger: Ledger, engine: Engine, stager: Stager
     ) -> None:
         self.home = home
         self.source = source
@@ -102,8 +103,8 @@ class Normalize:
         made_from = (
             sorted(self.stager.fingerprint(e) for e in self._touching[day]),
             sorted(e.report_id for e in self._replaced[day]),
-            superseded_sql(self.source.corrections),
-            books_sql(),
+            superseded_sql(self.source.corrections).text,
+            books_sql().text,
         )
         return hashlib.sha256(repr(made_from).encode()).hexdigest()[:32]
 
@@ -291,7 +292,7 @@ def _money(amount: Decimal) -> str:
 
 
 @cache
-def _without_sql() -> str:
+def _without_sql() -> Sql:
     whole = ibis.table(ibis_schema(tables()["focus_costs"]), name="whole")
     left_out = ibis.table({"x_ReportRow": "int64"}, name="left out")
-    return DuckDBEngine.compile(whole.anti_join(left_out, "x_ReportRow"))
+    return Sql(whole.anti_join(left_out, "x_ReportRow"))

@@ -25,7 +25,8 @@ from finops_pipeline.contracts.forms import arrow_schema
 from finops_pipeline.contracts.raw import Header, raw_format, read_header
 from finops_pipeline.contracts.tables import tables
 from finops_pipeline.durable import make_folder, publish, write_whole
-from finops_pipeline.engine.duckdb import DuckDBEngine, ReportCutOffError, ReportSyntaxError
+from finops_pipeline.engine.protocol import Engine, ReportCutOffError, ReportSyntaxError
+from finops_pipeline.engine.sql import Sql
 from finops_pipeline.ingest.ledger import LedgerEntry
 from finops_pipeline.ingest.reading import (
     Report,
@@ -73,7 +74,7 @@ class Stager:
         self,
         home: Home,
         source: str,
-        engine: DuckDBEngine,
+        engine: Engine,
         rates: Rates,
         compartments: MappingType[str, str],
         first_day: date,
@@ -97,9 +98,9 @@ class Stager:
     def _fingerprint(self, entry: LedgerEntry) -> str:
         compiled = self._mapping(entry)
         made_from = (
-            [sql for _, sql in compiled.steps],
-            compiled.charges,
-            compiled.rejected,
+            [sql.text for _, sql in compiled.steps],
+            compiled.charges.text,
+            compiled.rejected.text,
             catalogue_hash(),
             entry.report_id,
             sorted(self._constants(entry).items()),
@@ -247,8 +248,7 @@ class Stager:
         self, report: Report, entry: LedgerEntry, compiled: Mapping, fingerprint: str
     ) -> dict[str, int]:
         self.engine.bind_arrow("bad rows", self._bad_rows(report, entry))
-        sql = f'{compiled.rejected} UNION ALL SELECT * FROM "bad rows"'
-        return self._split("rejected_rows", sql, fingerprint, "charge_day")
+        return self._split("rejected_rows", compiled.rejected, fingerprint, "charge_day")
 
     def _bad_rows(self, report: Report, entry: LedgerEntry) -> pa.Table:
         """The rows that were no CSV, as rejected rows; what can be told of them is told.
@@ -265,16 +265,14 @@ class Stager:
         text |= {name: [str(value)] * rows for name, value in self._constants(entry).items()}
         bound = pa.table({name: pa.array(values, pa.string()) for name, values in text.items()})
         bound = bound.append_column("report_row", pa.array([b.row for b in report.bad_rows]))
-        compiled = self._mapping(entry)
         # The rule that speaks for such a row is that it is no row.
-        sql = f"SELECT * FROM ({compiled.rejected_all}) ORDER BY report_row"
         with self.engine.instead("report", bound):
-            found = self.engine.rows(sql).to_pylist()
+            found = self.engine.rows(self._mapping(entry).rejected_all).to_pylist()
         for row, bad in zip(found, report.bad_rows, strict=True):
             row |= {"column": bad.column, "value": bad.value, "reason": bad.reason}
         return pa.Table.from_pylist(found, schema=schema)
 
-    def _split(self, name: str, sql: str, fingerprint: str, by: str) -> dict[str, int]:
+    def _split(self, name: str, sql: Sql, fingerprint: str, by: str) -> dict[str, int]:
         """Write a result as one file for each day, each at its place; returns the rows by day."""
         folder = self.home.spool / f"{fingerprint}-{name}"
         shutil.rmtree(folder, ignore_errors=True)

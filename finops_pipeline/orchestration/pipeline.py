@@ -16,6 +16,7 @@ from filelock import FileLock
 from finops_pipeline.allocate.rules import Rules, load_rules
 from finops_pipeline.config import Settings, Source
 from finops_pipeline.engine.duckdb import DuckDBEngine
+from finops_pipeline.engine.protocol import Engine
 from finops_pipeline.ingest.compartments import stored_paths
 from finops_pipeline.ingest.ledger import Ledger
 from finops_pipeline.ingest.location import open_location
@@ -62,7 +63,7 @@ class Pipeline:
         wanted = set(partitions)
         return sorted(wanted | {d for d in known if self.partition_of(d) in wanted})
 
-    def engine(self) -> DuckDBEngine:
+    def engine(self) -> Engine:
         """A new engine; use it as a context."""
         return DuckDBEngine(self.settings.memory_limit, self.home.spool / "duckdb")
 
@@ -76,7 +77,7 @@ class Pipeline:
         """The source's ledger as it is now."""
         return Ledger(self.home.table("reports"), source.name)
 
-    def ingest(self, source: Source, engine: DuckDBEngine) -> Ingest:
+    def ingest(self, source: Source, engine: Engine) -> Ingest:
         """Ingest for a source. Raises IngestError."""
         return Ingest(
             source,
@@ -88,7 +89,7 @@ class Pipeline:
             self.settings.first_day,
         )
 
-    def normalize(self, source: Source, engine: DuckDBEngine) -> Normalize:
+    def normalize(self, source: Source, engine: Engine) -> Normalize:
         """Normalize for a source."""
         stager = Stager(
             self.home,
@@ -100,6 +101,6 @@ class Pipeline:
         )
         return Normalize(self.home, source, self.ledger(source), engine, stager)
 
-    def store(self, source: Source, engine: DuckDBEngine) -> Store:
+    def store(self, source: Source, engine: Engine) -> Store:
         """Allocate and Store for a source."""
         return Store(self.home, source.name, engine, self.rules)

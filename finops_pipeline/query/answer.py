@@ -11,7 +11,7 @@ from datetime import datetime
 from decimal import Context, Decimal, Inexact, InvalidOperation, localcontext
 from typing import Any
 
-from finops_pipeline.engine.duckdb import DuckDBEngine
+from finops_pipeline.engine.protocol import Engine
 from finops_pipeline.lake.delta import LakeTable
 from finops_pipeline.lake.home import Home
 from finops_pipeline.query.compile import BOUND, GROUP, TOTAL, files_to_read, question
@@ -56,7 +56,7 @@ class _Line:
     rows_without: int
 
 
-def ask(home: Home, engine: DuckDBEngine, query: CostQuery) -> Answer:
+def ask(home: Home, engine: Engine, query: CostQuery) -> Answer:
     """Answer a question from the lake. Raises QueryError when the data has no one true answer.
 
     One question at a time for an engine: each binds the files that it reads to the same name.

@@ -16,6 +16,7 @@ import ibis.expr.types as ir
 
 from finops_pipeline.contracts.forms import MONEY, ibis_schema
 from finops_pipeline.contracts.tables import tables
+from finops_pipeline.engine.functions import json_member
 from finops_pipeline.lake.delta import LakeFile, LakeTable
 from finops_pipeline.query.dimensions import NONE, TABLE, Dimension, dimension
 from finops_pipeline.query.model import QUANTITY, REPORTING, CostQuery
@@ -26,25 +27,6 @@ BOUND = "asked_costs"  # the name that the engine binds the files to
 GROUP, TOTAL = 0, 1
 
 _ZERO = ibis.literal(Decimal(0)).cast(MONEY)
-
-
-def _at_pointer(text: str, pointer: str) -> Any: ...
-
-
-# Called, not used as a decorator: Ibis brings no types, and a decorator would lose ours.
-_json_extract_string: Any = ibis.udf.scalar.builtin(
-    _at_pointer, name="json_extract_string", signature=((str, str), str)
-)
-
-
-def _tag_value(tags: ir.StringValue, key: str) -> ir.StringValue:
-    """The value of a tag as text; null without the tag.
-
-    By JSON pointer, because DuckDB reads a bare key that starts with `$` or `/` as a path.
-    """
-    pointer = "/" + key.replace("~", "~0").replace("/", "~1")
-    value: ir.StringValue = _json_extract_string(tags, pointer)
-    return value
 
 
 def question(query: CostQuery) -> ir.Table:
@@ -105,7 +87,7 @@ def _value(charges: ir.Table, dim: Dimension) -> ir.StringValue:
     column: Any = charges[dim.column]
     value: ir.StringValue
     if dim.form == "tag":
-        value = _tag_value(column, dim.key)
+        value = json_member(column, dim.key)
     elif dim.form == "month":
         value = column.cast(str).left(7)
     elif dim.form == "day":

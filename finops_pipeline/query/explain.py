@@ -21,7 +21,7 @@ import ibis.expr.types as ir
 
 from finops_pipeline.contracts.forms import ibis_schema
 from finops_pipeline.contracts.tables import DAILY_DIMENSIONS, tables
-from finops_pipeline.engine.duckdb import DuckDBEngine
+from finops_pipeline.engine.protocol import Engine
 from finops_pipeline.ingest import salvage
 from finops_pipeline.lake.delta import LakeFile
 from finops_pipeline.lake.home import Home
@@ -56,7 +56,7 @@ class ExplainError(Exception):
 
 
 def explain(
-    home: Home, engine: DuckDBEngine, allocation_id: str, raw_lines: int = RAW_LINES
+    home: Home, engine: Engine, allocation_id: str, raw_lines: int = RAW_LINES
 ) -> Explanation:
     """Explain the figure with this x_AllocationId, or a unique start of it. Raises ExplainError.
 
@@ -66,7 +66,7 @@ def explain(
 
 
 class _Case:
-    def __init__(self, home: Home, engine: DuckDBEngine) -> None:
+    def __init__(self, home: Home, engine: Engine) -> None:
         self.home = home
         self.engine = engine
 

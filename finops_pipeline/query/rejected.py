@@ -15,14 +15,14 @@ from rich.text import Text
 
 from finops_pipeline.contracts.forms import ibis_schema
 from finops_pipeline.contracts.tables import tables
-from finops_pipeline.engine.duckdb import DuckDBEngine
+from finops_pipeline.engine.protocol import Engine
 from finops_pipeline.lake.home import Home
 
 LIMIT = 10_000  # rows that are listed; more are for the table itself
 
 
 def rejected_rows(
-    home: Home, engine: DuckDBEngine, since: date | None, until: date | None
+    home: Home, engine: Engine, since: date | None, until: date | None
 ) -> list[dict[str, Any]]:
     """Rejected rows of these charge days, by report and row; at most ten thousand."""
     table = home.table("rejected_rows")

@@ -19,8 +19,8 @@ from finops_pipeline.contracts.tables import (
     REPORTING_METRICS,
     tables,
 )
-from finops_pipeline.engine.duckdb import DuckDBEngine
 from finops_pipeline.engine.functions import share_product, small_product, text_hash
+from finops_pipeline.engine.sql import Sql
 
 _RATE = ("x_ExchangeRate", "x_ExchangeRateDate", "x_ExchangeRateSource", "x_ReportingCurrency")
 _PLACE = ("x_Source", "x_ChargeDay", "x_CompartmentId", "x_CompartmentPath")
@@ -37,7 +37,7 @@ _SUBJECT = {
 
 
 @cache
-def daily_sql() -> str:
+def daily_sql() -> Sql:
     """`charges` (of `focus_costs`) summed to the daily grain."""
     charges = ibis.table(ibis_schema(tables()["focus_costs"]), name="charges")
     daily = charges.group_by(*GROUP).aggregate(
@@ -45,7 +45,7 @@ def daily_sql() -> str:
         x_ChargeCount=charges.count(),
     )
     subject = [daily[column] for column in _SUBJECT.values()]
-    return DuckDBEngine.compile(daily.mutate(x_OwnershipId=text_hash(subject)))
+    return Sql(daily.mutate(x_OwnershipId=text_hash(subject)))
 
 
 def _daily() -> ir.Table:
@@ -62,7 +62,7 @@ def _daily() -> ir.Table:
 
 
 @cache
-def subjects_sql() -> str:
+def subjects_sql() -> Sql:
     """What owners are decided for: each distinct resource, tag set and place of each day."""
     daily = _daily()
     subjects = daily.select(
@@ -71,15 +71,15 @@ def subjects_sql() -> str:
         ownership_id="x_OwnershipId",
         **_SUBJECT,
     ).distinct()
-    return DuckDBEngine.compile(subjects.order_by("charge_day", "ownership_id"))
+    return Sql(subjects.order_by("charge_day", "ownership_id"))
 
 
 @cache
-def direct_sql() -> str:
+def direct_sql() -> Sql:
     """The pools' drivers: direct cost (reporting currency) and usage by owner, day and unit."""
     owned = _owned()
     direct = owned.filter(owned.owner.notnull())
-    return DuckDBEngine.compile(
+    return Sql(
         direct.group_by(charge_day="x_ChargeDay", owner="owner", unit="ConsumedUnit")
         .aggregate(
             cost=direct.x_ReportingEffectiveCost.sum().fill_null(0),
@@ -90,7 +90,15 @@ def direct_sql() -> str:
 
 
 @cache
-def allocated_sql() -> str:
+def used_pools_sql() -> Sql:
+    """The pools that decisions name, by charge day."""
+    decisions = _decisions()
+    pools = decisions.filter(decisions.pool.notnull()).select("charge_day", "pool").distinct()
+    return Sql(pools.order_by("charge_day", "pool"))
+
+
+@cache
+def allocated_sql() -> Sql:
     """`allocated_costs`: every daily figure with its owner; shared ones split to the last digit."""
     owned = _owned()
     none = ibis.null(str)
@@ -124,7 +132,7 @@ def allocated_sql() -> str:
     identity = [both[name] for name in (*GROUP, "x_BusinessUnit", "x_Rule", "x_OwnershipId")]
     schema = ibis_schema(tables()["allocated_costs"])
     complete = both.mutate(x_AllocationId=text_hash(identity), AllocatedTags=none)
-    return DuckDBEngine.compile(
+    return Sql(
         complete.select(**{name: complete[name].cast(schema[name]) for name in schema.names})
     )
 
@@ -148,14 +156,7 @@ def _up_to(amount: ir.DecimalValue, share: ir.DecimalValue) -> ir.DecimalValue:
 
 
 def _owned() -> ir.Table:
-    daily = _daily()
-    decisions = ibis.table(
-        {
-            "charge_day": "date", "ownership_id": str, "owner": str, "pool": str, "tier": str,
-            "rule": str, "rule_set": str,
-        },
-        name="decisions",
-    )  # fmt: skip
+    daily, decisions = _daily(), _decisions()
     return daily.join(
         decisions,
         [
@@ -163,6 +164,16 @@ def _owned() -> ir.Table:
             daily.x_ChargeDay == decisions.charge_day,
         ],
     )
+
+
+def _decisions() -> ir.Table:
+    return ibis.table(
+        {
+            "charge_day": "date", "ownership_id": str, "owner": str, "pool": str, "tier": str,
+            "rule": str, "rule_set": str,
+        },
+        name="decisions",
+    )  # fmt: skip
 
 
 def _shares() -> ir.Table:
@@ -190,11 +201,22 @@ def _common(row: ir.Table) -> dict[str, ir.Value]:
 
 
 @cache
-def sums_sql(table: str, name: str) -> str:
+def sums_sql(table: str, name: str) -> Sql:
     """Sums of every metric by charge day and currency: what allocation must conserve."""
     rows = ibis.table(ibis_schema(tables()[table]), name=name)
-    return DuckDBEngine.compile(
+    return Sql(
         rows.group_by("x_ChargeDay", "BillingCurrency")
         .aggregate(**{metric: rows[metric].sum() for metric in METRICS})
         .order_by("x_ChargeDay", "BillingCurrency")
     )
+
+
+@cache
+def unallocated_sql() -> Sql:
+    """Effective cost of the table `allocated` without an owner, by charge day and currency."""
+    rows = ibis.table(ibis_schema(tables()["allocated_costs"]), name="allocated")
+    nobody = rows.filter(rows.x_BusinessUnit == "unallocated")
+    found = nobody.group_by(day="x_ChargeDay", currency="BillingCurrency").aggregate(
+        cost=nobody.EffectiveCost.sum()
+    )
+    return Sql(found.order_by("day", "currency"))

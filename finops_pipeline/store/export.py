@@ -7,7 +7,6 @@ reports are normalized (`normalize/`); whether a file satisfies FOCUS's own vali
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -19,8 +18,8 @@ import ibis.expr.types as ir
 
 from finops_pipeline.contracts.forms import ibis_schema
 from finops_pipeline.contracts.tables import Column, focus_columns, tables
-from finops_pipeline.durable import publish
-from finops_pipeline.engine.duckdb import DuckDBEngine
+from finops_pipeline.engine.protocol import Engine
+from finops_pipeline.engine.sql import Sql
 from finops_pipeline.lake.delta import LakeFile
 from finops_pipeline.lake.home import Home
 
@@ -45,7 +44,7 @@ class ExportResult:
 
 def export_focus(
     home: Home,
-    engine: DuckDBEngine,
+    engine: Engine,
     out: Path,
     version: str = "1.2",
     since: date | None = None,
@@ -69,7 +68,8 @@ def export_focus(
     try:
         if suffix == ".parquet":
             return ExportResult(engine.write(_select(columns, as_text=False), out), out)
-        return ExportResult(_write_csv(engine, _select(columns, as_text=True), out, suffix), out)
+        compressed = suffix.endswith(".gz")
+        return ExportResult(engine.write_csv(_select(columns, as_text=True), out, compressed), out)
     except (OSError, duckdb.IOException) as error:
         reason = getattr(error, "strerror", None) or error
         raise ExportError(f"{out} cannot be written: {reason}") from error
@@ -114,9 +114,9 @@ def _wanted(
     return sorted(chosen, key=lambda f: (f.partition[1], f.partition[0], f.fingerprint))
 
 
-def _select(columns: Sequence[Column], as_text: bool) -> str:
+def _select(columns: Sequence[Column], as_text: bool) -> Sql:
     charges = ibis.table(ibis_schema(tables()["focus_costs"]), name=_BOUND)
-    return DuckDBEngine.compile(
+    return Sql(
         charges.select(
             **{c.name: _text(c, charges[c.name]) if as_text else charges[c.name] for c in columns}
         )
@@ -130,19 +130,3 @@ def _text(column: Column, value: ir.Value) -> ir.Value:
     if column.type in _NUMBERS:  # their text always has a point, so the zeros are a fraction's
         return value.cast(str).re_replace(r"\.?0+$", "")
     return value
-
-
-def _write_csv(engine: DuckDBEngine, sql: str, out: Path, suffix: str) -> int:
-    """One streaming COPY; nulls are empty, an empty text is `""`."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_name(f".{out.name}.{os.getpid()}.part")
-    compression = "gzip" if suffix.endswith(".gz") else "none"
-    quoted = str(partial).replace("'", "''")
-    try:
-        copied = engine.connection.execute(
-            f"COPY ({sql}) TO '{quoted}' (FORMAT csv, HEADER, COMPRESSION {compression})"
-        ).fetchone()
-        publish(partial, out)
-    finally:
-        partial.unlink(missing_ok=True)
-    return int(copied[0]) if copied else 0

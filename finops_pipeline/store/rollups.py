@@ -16,7 +16,8 @@ import ibis
 
 from finops_pipeline.contracts.forms import ibis_schema
 from finops_pipeline.contracts.tables import tables
-from finops_pipeline.engine.duckdb import DuckDBEngine
+from finops_pipeline.engine.protocol import Engine
+from finops_pipeline.engine.sql import Sql
 from finops_pipeline.lake.delta import LakeFile
 from finops_pipeline.lake.home import Home
 
@@ -42,20 +43,20 @@ _METRICS = {
 
 
 @cache
-def totals_sql() -> str:
+def totals_sql() -> Sql:
     """`costs` (of `allocated_costs`) summed to `daily_totals`, in order."""
     costs = ibis.table(ibis_schema(tables()["allocated_costs"]), name="costs")
     totals = costs.group_by(**_DIMENSIONS).aggregate(
         **{name: costs[metric].sum() for name, metric in _METRICS.items()}
     )
     names = tables()["daily_totals"].names
-    return DuckDBEngine.compile(totals.select(*names).order_by(*names))
+    return Sql(totals.select(*names).order_by(*names))
 
 
 class Rollups:
     """The means to roll up charge days of all sources."""
 
-    def __init__(self, home: Home, engine: DuckDBEngine) -> None:
+    def __init__(self, home: Home, engine: Engine) -> None:
         self.home = home
         self.engine = engine
         self._costs: dict[str, list[LakeFile]] = defaultdict(list)
@@ -65,7 +66,7 @@ class Rollups:
     def _file(self, day: str) -> LakeFile:
         names = [(f.partition, f.fingerprint) for f in self._costs[day]]
         return LakeFile(
-            (day,), hashlib.sha256(repr((names, totals_sql())).encode()).hexdigest()[:32]
+            (day,), hashlib.sha256(repr((names, totals_sql().text)).encode()).hexdigest()[:32]
         )
 
     def stale_days(self) -> list[date]:

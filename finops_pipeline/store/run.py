@@ -26,7 +26,7 @@ from finops_pipeline.contracts.check import Violation, violations
 from finops_pipeline.contracts.forms import arrow_schema
 from finops_pipeline.contracts.tables import tables
 from finops_pipeline.durable import publish
-from finops_pipeline.engine.duckdb import DuckDBEngine
+from finops_pipeline.engine.protocol import Engine
 from finops_pipeline.lake.days import by_day, chunks
 from finops_pipeline.lake.delta import LakeFile, LakeTable, Partition
 from finops_pipeline.lake.home import Home
@@ -37,6 +37,8 @@ from finops_pipeline.store.allocated import (
     direct_sql,
     subjects_sql,
     sums_sql,
+    unallocated_sql,
+    used_pools_sql,
 )
 
 _CHUNK = 500_000  # charges that are worked on at a time
@@ -57,7 +59,7 @@ class StoredDay:
 class Store:
     """The means to allocate and store one source."""
 
-    def __init__(self, home: Home, source: str, engine: DuckDBEngine, rules: Rules) -> None:
+    def __init__(self, home: Home, source: str, engine: Engine, rules: Rules) -> None:
         self.home = home
         self.source = source
         self.engine = engine
@@ -70,8 +72,8 @@ class Store:
         made_from = (
             [f.fingerprint for f in self._charges.get(day.isoformat(), ())],
             self.rules.hash,
-            daily_sql(),
-            allocated_sql(),
+            daily_sql().text,
+            allocated_sql().text,
         )
         return hashlib.sha256(repr(made_from).encode()).hexdigest()[:32]
 
@@ -146,9 +148,7 @@ class Store:
 
     def _shares(self) -> list[LakeFile]:
         direct = _direct(self.engine.rows(direct_sql()).to_pylist())
-        used = self.engine.rows(
-            "SELECT DISTINCT charge_day, pool FROM decisions WHERE pool IS NOT NULL ORDER BY ALL"
-        ).to_pylist()
+        used = self.engine.rows(used_pools_sql()).to_pylist()
         pools = {pool.name: pool for pool in self.rules.pools}
         found = [
             (row["charge_day"], share)
@@ -190,7 +190,7 @@ class Store:
         folder = self.home.spool / f"costs-{self.source}-{self.fingerprint(days[0])}"
         shutil.rmtree(folder, ignore_errors=True)
         try:
-            written = self.engine.write_split(f"{allocated_sql()} ORDER BY ALL", by, folder)
+            written = self.engine.write_split(allocated_sql(), by, folder, ordered=True)
             files = []
             for values, (path, _) in sorted(written.items()):
                 day = date.fromisoformat(values[by.index("x_ChargeDay")])
@@ -319,11 +319,8 @@ def _differences(
     ]
 
 
-def _unallocated(engine: DuckDBEngine) -> dict[date, dict[str, Decimal]]:
-    rows = engine.rows(
-        'SELECT "x_ChargeDay" AS day, "BillingCurrency" AS currency, sum("EffectiveCost") AS cost '
-        "FROM allocated WHERE \"x_BusinessUnit\" = 'unallocated' GROUP BY ALL ORDER BY ALL"
-    ).to_pylist()
+def _unallocated(engine: Engine) -> dict[date, dict[str, Decimal]]:
+    rows = engine.rows(unallocated_sql()).to_pylist()
     found: dict[date, dict[str, Decimal]] = defaultdict(dict)
     for row in rows:
         found[row["day"]][row["currency"]] = row["cost"]

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 
+import ibis
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -198,6 +199,7 @@ def engine() -> Iterator[DuckDBEngine]:
 def test_whatever_text_is_quoted_comes_back(
     engine: DuckDBEngine, fields: list[str], broken: set[int], end: str
 ) -> None:
+    rows = ibis.table({"text": "string", "report_row": "int64"}, name="text")
     out = io.StringIO(newline="")
     writer = csv.writer(out, lineterminator=end, quoting=csv.QUOTE_ALL)
     writer.writerow(COST_ROW)
@@ -215,7 +217,7 @@ def test_whatever_text_is_quoted_comes_back(
             opened,
             {"text": list(COST_ROW).index("product/Description")},
             Path(folder),
-            lambda: engine.rows("SELECT text FROM text ORDER BY report_row").to_pylist(),
+            lambda: engine.rows(engine.compile(rows.order_by("report_row"))).to_pylist(),
         )
     assert [row["text"] for row in found] == [field or None for field in fields]
     assert len(opened.bad_rows) == len([b for b in broken if b < len(fields)])

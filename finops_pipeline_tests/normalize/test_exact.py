@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from finops_pipeline.config import ReportFormat
 from finops_pipeline.contracts.forms import MONEY, RATE
 from finops_pipeline.engine.duckdb import DuckDBEngine
+from finops_pipeline.engine.sql import Sql
 from finops_pipeline.normalize.expressions import convert
 from finops_pipeline_tests.normalize.pipeline import (
     EXACT,
@@ -108,14 +109,14 @@ def engine() -> Iterator[DuckDBEngine]:
 
 
 @cache
-def _converted_sql() -> str:
+def _converted_sql() -> Sql:
     table = ibis.table({"n": "int64", "amount": MONEY, "rate": RATE}, name="pairs")
     converted = table.select(
         "n",
         other=convert(table.amount, table.rate, ibis.literal(False)),
         same=convert(table.amount, table.rate, ibis.literal(True)),
     ).order_by("n")
-    return DuckDBEngine.compile(converted)
+    return Sql(converted)
 
 
 AMOUNTS = st.integers(-(10**30) + 1, 10**30 - 1) | st.integers(-(10**20), 10**20)

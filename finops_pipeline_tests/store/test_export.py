@@ -189,7 +189,7 @@ def test_what_was_there_stays_when_an_export_breaks(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("finops_pipeline.store.export.publish", full)
+    monkeypatch.setattr("finops_pipeline.engine.duckdb.publish", full)
     with pytest.raises(ExportError, match="No space left"):
         export_focus(home, engine, out, since=date(2026, 9, 11))
     assert out.read_bytes() == before and list(tmp_path.iterdir()) == [out]

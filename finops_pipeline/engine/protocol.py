@@ -1,0 +1,117 @@
+"""What a stage may ask of an engine, whichever it is.
+
+Data is bound to names, and expressions over these names are run. An engine gives the same rows as
+every other, to the last digit; the order of rows is the one that an expression asks for, else any.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Protocol
+
+import ibis.expr.types as ir
+import pyarrow as pa
+
+from finops_pipeline.contracts.tables import Table
+from finops_pipeline.engine.sql import Sql
+
+LONGEST_LINE = 2 * 1024 * 1024  # bytes; a longer line is rejected, see ingest/salvage.py
+
+
+class ReportSyntaxError(Exception):
+    """A report that is no well-formed CSV somewhere; the message is DuckDB's, which reads it."""
+
+
+class ReportCutOffError(Exception):
+    """A compressed report that ends before its end, or is not compressed as its name says."""
+
+
+class Engine(Protocol):
+    """Where expressions run, for one run; a context that frees what it holds when it is left."""
+
+    def __enter__(self) -> Engine: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def bind_files(self, name: str, table: Table, paths: Sequence[Path]) -> None:
+        """Let `name` be these Parquet files of a table; no file means no row."""
+
+    def bind_arrow(self, name: str, rows: pa.Table) -> None:
+        """Let `name` be this small table."""
+
+    def instead(self, name: str, rows: pa.Table) -> AbstractContextManager[None]:
+        """Let `name` be this small table for a while, then again what it was."""
+
+    def keep(self, name: str, rows: pa.Table) -> None:
+        """Let `name` be a small table of the engine's own: for what is joined to much."""
+
+    def bind_sql(self, name: str, sql: Sql) -> None:
+        """Let `name` be the result of an expression: a step that later ones build on.
+
+        Ibis folds one select into the next, so a value that is used often would be computed as
+        often; a step of its own is computed once.
+        """
+
+    def bind_report(
+        self,
+        name: str,
+        path: Path,
+        width: int,
+        columns: Mapping[str, int | None],
+        numbered: bool,
+        constants: Mapping[str, object],
+    ) -> None:
+        """Let `name` be a CSV report: `columns` by position as text, and its row number.
+
+        Empty text is null, and so is a column without position. `report_row` counts from 1 after
+        the header; `numbered` says that the file was rewritten with its original row numbers in
+        one more field at the end. `constants` are further columns, the same text on every row.
+        What is run over it raises ReportSyntaxError or ReportCutOffError where it cannot be read.
+        """
+
+    def bind_reports(
+        self,
+        name: str,
+        paths: Sequence[Path],
+        width: int,
+        columns: Mapping[str, int | None],
+        constants: pa.Table,
+    ) -> None:
+        """Let `name` be several CSV reports of the same header and compression at once.
+
+        `constants` has a row for each path in order: further columns, and `rows_before`, the rows
+        of the reports before it. As for `bind_report`, each row has its number in its own report.
+        """
+
+    def bound(self, name: str) -> ir.Table:
+        """The bound data as an Ibis table that can be run, for checks."""
+
+    def make(self, name: str, sql: Sql) -> None:
+        """Run an expression once and keep its result as `name`, for what reads it several times."""
+
+    @staticmethod
+    def compile(expression: ir.Table) -> Sql:
+        """The expression, to be run; its text is made once, so keep what is run often."""
+
+    def rows(self, sql: Sql) -> pa.Table:
+        """The result of an expression, for small results."""
+
+    def write(self, sql: Sql, path: Path) -> int:
+        """Write a result as one Parquet file, visible only when whole. Returns its rows."""
+
+    def write_csv(self, sql: Sql, path: Path, gzip: bool) -> int:
+        """Write a result as CSV with a header, visible only when whole. Returns its rows.
+
+        A null is empty, an empty text is `""`.
+        """
+
+    def write_split(
+        self, sql: Sql, by: Sequence[str], folder: Path, ordered: bool = False
+    ) -> dict[tuple[str, ...], tuple[Path, int]]:
+        """Write a result as one Parquet file for each distinct value of `by`, below `folder`.
+
+        `ordered` has the rows of each file in the order of all their columns, nulls last. Returns
+        each value's file and rows. The folder must not be there yet.
+        """
