@@ -64,10 +64,10 @@ class DuckDBEngine:
 
     # Binding names to data
 
-    def bind_files(self, name: str, table: Table, paths: Sequence[Path]) -> None:
+    def bind_files(self, name: str, table: Table, locations: Sequence[str]) -> None:
         """Let `name` be these Parquet files of a table; no file means no row."""
-        if paths:
-            source = f"SELECT * FROM {_parquet(paths)}"
+        if locations:
+            source = f"SELECT * FROM {_parquet(locations)}"
         else:
             schema = ibis_schema(table)
             nulls = ", ".join(
@@ -258,8 +258,8 @@ def _csv(paths: Sequence[Path], width: int, options: str = "") -> str:
     )
 
 
-def _parquet(paths: Iterable[Path]) -> str:
-    listed = ", ".join(_text(p) for p in paths)
+def _parquet(locations: Iterable[str]) -> str:
+    listed = ", ".join(_text(p) for p in locations)
     return f"read_parquet([{listed}], hive_partitioning = false)"
 
 

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from finops_pipeline.config import Source
 from finops_pipeline.contracts.forms import arrow_schema
@@ -137,11 +136,7 @@ def stored_paths(table: LakeTable, source: str) -> dict[str, str]:
 
 
 def _stored(table: LakeTable, source: str) -> list[Compartment]:
-    rows = [
-        row
-        for file in table.files(source)
-        for row in pq.read_table(table.path(file), partitioning=None).to_pylist()
-    ]
+    rows = [row for file in table.files(source) for row in table.read(file).to_pylist()]
     return [Compartment(row["id"], row["name"], row["parent_id"]) for row in rows]
 
 

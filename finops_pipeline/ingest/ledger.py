@@ -15,7 +15,6 @@ from datetime import date, datetime
 from functools import cached_property
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from finops_pipeline.contracts.forms import arrow_schema
 from finops_pipeline.contracts.tables import tables
@@ -146,7 +145,7 @@ def _write(table: LakeTable, source: str, day: date, entries: list[LedgerEntry])
 
 
 def _read(table: LakeTable, file: LakeFile) -> list[LedgerEntry]:
-    rows = pq.read_table(table.path(file), partitioning=None).to_pylist()
+    rows = table.read(file).to_pylist()
     return [
         LedgerEntry(
             **{

@@ -123,8 +123,9 @@ class Ingest:
         raw = raw_format(self.source.format)
         last_day = now.date() + timedelta(days=1)
         try:
-            opened = open_report(self.archive.path(place), raw)
-            examined = examine(self.engine, opened, day, self.first_day, last_day, self.spool)
+            with self.archive.local(place) as path:
+                opened = open_report(path, raw)
+                examined = examine(self.engine, opened, day, self.first_day, last_day, self.spool)
         except UnreadableReport as problem:
             return str(problem), (), _NOTHING
         return None, opened.names, examined

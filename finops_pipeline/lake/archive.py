@@ -6,29 +6,30 @@ report again is harmless and two contents never share a place.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from pathlib import Path, PurePosixPath
 
-from finops_pipeline.durable import sync_folder
+from finops_pipeline.lake.place import Place
 
 
 class Archive:
-    """A folder of reports as delivered."""
+    """Reports as delivered, in a folder or in an object store."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, place: Place) -> None:
+        self._place = place
 
     def keep(self, fetched: Path, source: str, day: str, identity: str, name: str) -> str:
-        """Move a fetched file into the archive; returns its place below the archive's folder.
+        """Move a fetched file into the archive; returns its place below the archive.
 
-        The move is one rename in one file system, so a reader sees all of the report or nothing.
+        A reader sees all of the report or nothing.
         """
-        place = PurePosixPath(source, day, identity[:16], PurePosixPath(name).name)
-        target = self.root / place
-        target.parent.mkdir(parents=True, exist_ok=True)
-        fetched.replace(target)
-        sync_folder(target.parent)
-        return place.as_posix()
+        place = PurePosixPath(source, day, identity[:16], PurePosixPath(name).name).as_posix()
+        self._place.publish(fetched, place, lasting=True)
+        return place
 
-    def path(self, place: str) -> Path:
-        """Where a report lies."""
-        return self.root / place
+    def local(self, place: str) -> AbstractContextManager[Path]:
+        """A report as a file on this machine, for reading, for a while. Raises FileNotFoundError.
+
+        In a folder it is the archived file itself, which may be missing only when it is opened.
+        """
+        return self._place.local(place)

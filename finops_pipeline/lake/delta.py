@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import TypeVar
 from urllib.parse import quote
 
 import pyarrow as pa
@@ -24,8 +25,9 @@ from deltalake.transaction import AddAction, RemoveAction
 
 from finops_pipeline.contracts.forms import arrow_schema
 from finops_pipeline.contracts.tables import Table
-from finops_pipeline.durable import make_folder, write_whole
+from finops_pipeline.lake.place import Folder, Place
 
+T = TypeVar("T")
 Partition = tuple[str, ...]
 
 _COMMIT_ATTEMPTS = 20
@@ -40,44 +42,57 @@ class LakeFile:
 
 
 class LakeTable:
-    """A Delta table below the lake's folder."""
+    """A Delta table in the lake: a folder, or a place in an object store."""
 
-    def __init__(self, lake: Path, table: Table) -> None:
+    def __init__(self, lake: Path | Place, table: Table) -> None:
         self.table = table
-        self.root = lake / table.name
+        self._place = (Folder(lake) if isinstance(lake, Path) else lake).below(table.name)
 
-    def path(self, file: LakeFile) -> Path:
-        """Where the file lies, or would lie."""
-        return self.folder(file.partition) / f"{file.fingerprint}.parquet"
+    @property
+    def root(self) -> str:
+        """Where the table lies: a local path or a URI."""
+        return self._place.location()
 
-    def folder(self, partition: Partition) -> Path:
-        """Folder of a partition, in Hive's layout."""
-        return self.root.joinpath(
-            *(
-                f"{name}={quote(value, safe='')}"
-                for name, value in zip(self.table.partition_by, partition, strict=True)
-            )
-        )
+    def location(self, file: LakeFile) -> str:
+        """Where an engine reads the file, or would: a local path or a URI."""
+        return self._place.location(self._name(file))
+
+    def holds(self, file: LakeFile) -> bool:
+        """Whether the file lies at its place, in the table or not."""
+        return self._place.holds(self._name(file))
+
+    def place(self, finished: Path, file: LakeFile) -> None:
+        """Lay a finished local Parquet file where the file belongs."""
+        self._place.publish(finished, self._name(file))
+
+    def make(self, file: LakeFile, write: Callable[[Path], T]) -> T:
+        """Let `write` make the Parquet file at a local path that it is given, and lay it there."""
+        return self._place.make(self._name(file), write)
 
     def write(self, file: LakeFile, rows: pa.Table) -> LakeFile:
         """Lay a small table where the file belongs; it is not in the lake before a commit."""
-        make_folder(self.path(file).parent)
         content = pa.BufferOutputStream()
         pq.write_table(rows.cast(arrow_schema(self.table)), content, compression="zstd")
-        write_whole(self.path(file), content.getvalue().to_pybytes())
+        self._place.write(self._name(file), content.getvalue().to_pybytes())
         return file
 
     def rows(self, file: LakeFile) -> int:
         """How many rows the file holds, from its footer."""
-        return int(pq.read_metadata(self.path(file)).num_rows)
+        with self._place.open(self._name(file)) as opened:
+            return int(pq.read_metadata(opened).num_rows)
+
+    def read(self, file: LakeFile) -> pa.Table:
+        """All that the file holds: for small tables."""
+        with self._place.open(self._name(file)) as opened:
+            return pq.read_table(opened, partitioning=None)
 
     def exists(self) -> bool:
         """Whether the table was ever written."""
-        return DeltaTable.is_deltatable(str(self.root))
+        return bool(DeltaTable.is_deltatable(self.root, self._place.delta_options()))
 
     def version(self) -> int:
         """The newest version; -1 when the table was never written."""
-        return DeltaTable(self.root).version() if self.exists() else -1
+        return int(self._delta().version()) if self.exists() else -1
 
     def files(
         self, *prefix: str, as_of: datetime | int | None = None, **where: Iterable[str]
@@ -88,7 +103,7 @@ class LakeTable:
         """
         if not self.exists():
             return []
-        delta = DeltaTable(self.root)
+        delta = self._delta()
         if as_of is not None:
             if isinstance(as_of, datetime) and _before_first_version(delta, as_of):
                 return []
@@ -108,7 +123,7 @@ class LakeTable:
         for path, *values in zip(actions.column("path").to_pylist(), *columns, strict=True):
             partition = tuple(values)
             if partition[: len(prefix)] == prefix and all(partition[i] in v for i, v in wanted):
-                found.append(LakeFile(partition, Path(path).stem))
+                found.append(LakeFile(partition, PurePosixPath(path).stem))
         return sorted(found)
 
     def replace(
@@ -149,14 +164,18 @@ class LakeTable:
     def _open(self) -> DeltaTable:
         if not self.exists():
             DeltaTable.create(
-                str(self.root),
+                self.root,
                 schema=arrow_schema(self.table),
                 mode="ignore",
                 partition_by=list(self.table.partition_by),
                 name=self.table.name,
                 description=self.table.description,
+                storage_options=self._place.delta_options(),
             )
-        return DeltaTable(self.root)
+        return self._delta()
+
+    def _delta(self) -> DeltaTable:
+        return DeltaTable(self.root, storage_options=self._place.delta_options())
 
     def _commit(
         self,
@@ -170,7 +189,7 @@ class LakeTable:
         actions: list[AddAction | RemoveAction] = [self._add(f, now) for f in added]
         actions += [
             RemoveAction(
-                self._relative(f),
+                self._name(f),
                 data_change=True,
                 deletion_timestamp=now,
                 partition_values=self._values(f),
@@ -188,18 +207,22 @@ class LakeTable:
         )
 
     def _add(self, file: LakeFile, now: int) -> AddAction:
-        path = self.path(file)
         return AddAction(
-            path=self._relative(file),
-            size=path.stat().st_size,
+            path=self._name(file),
+            size=self._place.size(self._name(file)),
             partition_values=self._values(file),
             modification_time=now,
             data_change=True,
             stats=json.dumps({"numRecords": self.rows(file)}),
         )
 
-    def _relative(self, file: LakeFile) -> str:
-        return self.path(file).relative_to(self.root).as_posix()
+    def _name(self, file: LakeFile) -> str:
+        """The file's name below the table, its partition in Hive's layout."""
+        folders = (
+            f"{name}={quote(value, safe='')}"
+            for name, value in zip(self.table.partition_by, file.partition, strict=True)
+        )
+        return "/".join((*folders, f"{file.fingerprint}.parquet"))
 
     def _values(self, file: LakeFile) -> dict[str, str | None]:
         return dict(zip(self.table.partition_by, file.partition, strict=True))

@@ -9,6 +9,7 @@ from pathlib import Path
 from finops_pipeline.contracts.tables import tables
 from finops_pipeline.lake.archive import Archive
 from finops_pipeline.lake.delta import LakeTable
+from finops_pipeline.lake.place import Folder
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Home:
     @cached_property
     def archive(self) -> Archive:
         """The raw archive."""
-        return Archive(self.path / "archive")
+        return Archive(Folder(self.path / "archive"))
 
     @property
     def spool(self) -> Path:

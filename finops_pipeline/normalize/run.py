@@ -198,11 +198,11 @@ class Normalize:
         """The file without some rows of its report: made once, named by what is left out."""
         left_out = hashlib.sha256(repr(rows).encode()).hexdigest()[:16]
         kept = LakeFile(file.partition, f"{file.fingerprint}-{left_out}")
-        path = self._table("focus_costs").path(kept)
-        if not path.exists():
+        table = self._table("focus_costs")
+        if not table.holds(kept):
             self._bind("whole", "focus_costs", [file])
             self.engine.bind_arrow("left out", pa.table({"x_ReportRow": rows}))
-            self.engine.write(_without_sql(), path)
+            table.make(kept, lambda path: self.engine.write(_without_sql(), path))
         return kept
 
     def _books(
@@ -255,7 +255,7 @@ class Normalize:
 
     def _bind(self, name: str, table: str, files: Sequence[LakeFile]) -> None:
         lake = self._table(table)
-        self.engine.bind_files(name, lake.table, [lake.path(f) for f in files])
+        self.engine.bind_files(name, lake.table, [lake.location(f) for f in files])
 
     def _write(self, name: str, day: date, rows: pa.Table | None) -> list[LakeFile]:
         if rows is None or not rows.num_rows:

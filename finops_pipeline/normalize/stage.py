@@ -13,6 +13,7 @@ import shutil
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from collections.abc import Mapping as MappingType
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import date, timedelta
 from itertools import accumulate
@@ -24,7 +25,7 @@ import pyarrow.parquet as pq
 from finops_pipeline.contracts.forms import arrow_schema
 from finops_pipeline.contracts.raw import Header, raw_format, read_header
 from finops_pipeline.contracts.tables import tables
-from finops_pipeline.durable import make_folder, publish, write_whole
+from finops_pipeline.durable import make_folder, write_whole
 from finops_pipeline.engine.protocol import Engine, ReportCutOffError, ReportSyntaxError
 from finops_pipeline.engine.sql import Sql
 from finops_pipeline.ingest.ledger import LedgerEntry
@@ -35,7 +36,7 @@ from finops_pipeline.ingest.reading import (
     open_report,
     with_rows,
 )
-from finops_pipeline.lake.delta import LakeFile, LakeTable
+from finops_pipeline.lake.delta import LakeFile
 from finops_pipeline.lake.home import Home
 from finops_pipeline.normalize.catalogue import bind_catalogues, catalogue_hash, paths_of
 from finops_pipeline.normalize.mapping import Mapping, bound_columns, mapping
@@ -117,7 +118,8 @@ class Stager:
         """
         fingerprint = self.fingerprint(entry)
         try:
-            return self._noted(entry, fingerprint) or self._make(entry, fingerprint)
+            with ExitStack() as copies:
+                return self._noted(entry, fingerprint) or self._make(entry, fingerprint, copies)
         except (UnreadableReport, FileNotFoundError) as problem:
             raise LostRowsError(
                 f"{self.source}: report {entry.name}: the archived file {entry.archive_path} could "
@@ -138,11 +140,12 @@ class Stager:
                 waiting[alike].append(entry)
         for alike_entries in waiting.values():
             for batch in _batches(alike_entries):
-                self._make_together(batch)
+                with ExitStack() as copies:
+                    self._make_together(batch, copies)
 
-    def _make_together(self, batch: Sequence[LedgerEntry]) -> None:
+    def _make_together(self, batch: Sequence[LedgerEntry], copies: ExitStack) -> None:
         try:
-            reports = [self._open(entry) for entry in batch]
+            reports = [self._open(entry, copies) for entry in batch]
         except (UnreadableReport, FileNotFoundError):
             return
         if not all(report.plain for report in reports):
@@ -189,7 +192,7 @@ class Stager:
             if whole and all(_numbered(path, entry.rows) for path, _ in days.values()):
                 fingerprint = self.fingerprint(entry)
                 for day, (path, _) in days.items():
-                    self._place(path, table, LakeFile((self.source, day), fingerprint))
+                    table.place(path, LakeFile((self.source, day), fingerprint))
                 self._write_note(fingerprint, charges, {})
 
     def _noted(self, entry: LedgerEntry, fingerprint: str) -> Staged | None:
@@ -203,15 +206,15 @@ class Stager:
             (self.home.table("rejected_rows"), staged.rejected),
         ]
         complete = all(
-            table.path(LakeFile((self.source, day), fingerprint)).exists()
+            table.holds(LakeFile((self.source, day), fingerprint))
             for table, days in tables_and_days
             for day in days
         )
         return staged if complete else None
 
-    def _make(self, entry: LedgerEntry, fingerprint: str) -> Staged:
+    def _make(self, entry: LedgerEntry, fingerprint: str, copies: ExitStack) -> Staged:
         self._bind_catalogues([entry])
-        report = self._open(entry)
+        report = self._open(entry, copies)
         compiled = self._mapping(entry)
         columns = bound_columns(report.header, entry.format)
 
@@ -229,8 +232,9 @@ class Stager:
         self._write_note(fingerprint, charges, rejected)
         return Staged(entry, fingerprint, charges, rejected)
 
-    def _open(self, entry: LedgerEntry) -> Report:
-        return open_report(self.home.archive.path(entry.archive_path), raw_format(entry.format))
+    def _open(self, entry: LedgerEntry, copies: ExitStack) -> Report:
+        path = copies.enter_context(self.home.archive.local(entry.archive_path))
+        return open_report(path, raw_format(entry.format))
 
     def _bind_catalogues(self, entries: Sequence[LedgerEntry]) -> None:
         if not self._catalogues_bound:
@@ -280,16 +284,10 @@ class Stager:
             written = self.engine.write_split(sql, [by], folder)
             table = self.home.table(name)
             for (day,), (path, _) in written.items():
-                self._place(path, table, LakeFile((self.source, day), fingerprint))
+                table.place(path, LakeFile((self.source, day), fingerprint))
             return {day: rows for (day,), (_, rows) in sorted(written.items())}
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-
-    @staticmethod
-    def _place(path: Path, table: LakeTable, file: LakeFile) -> None:
-        target = table.path(file)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        publish(path, target)
 
     def _check_rows(
         self, entry: LedgerEntry, charges: dict[str, int], rejected: dict[str, int]

@@ -13,8 +13,6 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pyarrow.parquet as pq
-
 from finops_pipeline.actuate.run import Actuate
 from finops_pipeline.config import Settings, Source
 from finops_pipeline.ingest.compartments import read_compartments, store_compartments
@@ -184,7 +182,7 @@ def source_findings(
     for file in books.files(source.name):
         if not covers(date.fromisoformat(file.partition[1])):
             continue
-        for row in pq.read_table(books.path(file), partitioning=None).to_pylist():
+        for row in books.read(file).to_pylist():
             found += _book_findings(source, row)
     return found
 

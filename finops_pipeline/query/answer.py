@@ -62,16 +62,17 @@ def ask(home: Home, engine: Engine, query: CostQuery) -> Answer:
     One question at a time for an engine: each binds the files that it reads to the same name.
     """
     table = home.table(TABLE)
-    paths = files_to_read(table, query)
-    if not paths:
+    files = files_to_read(table, query)
+    if not files:
         return _nothing(query, _why_no_files(table, query))
-    gone = next((p for p in paths if not p.exists()), None) if query.as_of else None
+    earlier = sorted(set(files) - set(table.files())) if query.as_of else []
+    gone = next((f for f in earlier if not table.holds(f)), None)
     if gone is not None:
         raise QueryError(
             f"the lake no longer holds what it knew at {query.as_of:%Y-%m-%d %H:%M:%S} UTC: "
-            f"{gone.name} was vacuumed; ask as of a later time"
+            f"{gone.fingerprint}.parquet was vacuumed; ask as of a later time"
         )
-    engine.bind_files(BOUND, table.table, paths)
+    engine.bind_files(BOUND, table.table, [table.location(f) for f in files])
     found = engine.rows(engine.compile(question(query))).to_pylist()
     with localcontext(_EXACT):
         return _answer(query, found)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import ibis
@@ -120,7 +119,7 @@ def _has(charges: ir.Table, name: str, values: tuple[str, ...]) -> ir.BooleanVal
     return has | value.isnull() if NONE in values else has
 
 
-def files_to_read(table: LakeTable, query: CostQuery) -> list[Path]:
+def files_to_read(table: LakeTable, query: CostQuery) -> list[LakeFile]:
     """The files of the lake that can hold a charge that counts, as known at `as_of`.
 
     The partitions decide; the expression decides again for each row.
@@ -148,7 +147,7 @@ def files_to_read(table: LakeTable, query: CostQuery) -> list[Path]:
             if dim.form == "month"
         )
 
-    return [table.path(file) for file in found if counts(file)]
+    return [file for file in found if counts(file)]
 
 
 def _of_partitions(

@@ -190,7 +190,7 @@ class _Case:
 
     def _bind(self, name: str, files: Sequence[LakeFile]) -> ir.Table:
         table, bound = self.home.table(name), f"explained {name}"
-        self.engine.bind_files(bound, table.table, [table.path(f) for f in files])
+        self.engine.bind_files(bound, table.table, [table.location(f) for f in files])
         return ibis.table(ibis_schema(table.table), name=bound)
 
     def _rows(self, expression: ir.Table) -> list[Row]:
@@ -256,16 +256,17 @@ def _read(home: Home, entry: Row | None, rows: set[int]) -> dict[int, str] | str
     """The text of these rows of an archived report, or why they cannot be shown."""
     if entry is None:
         return "the ledger does not know this report"
-    path, place = home.archive.path(entry["archive_path"]), f"archive/{entry['archive_path']}"
+    place = f"archive/{entry['archive_path']}"
     try:
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        if digest != entry["sha256"]:
-            return (
-                f"{place} is not what was archived (its SHA-256 is {digest}, the ledger says "
-                f"{entry['sha256']}); restore it from a backup"
-            )
-        return _records(path, len(entry["columns"]), rows)
+        with home.archive.local(entry["archive_path"]) as path:
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            if digest != entry["sha256"]:
+                return (
+                    f"{place} is not what was archived (its SHA-256 is {digest}, the ledger says "
+                    f"{entry['sha256']}); restore it from a backup"
+                )
+            return _records(path, len(entry["columns"]), rows)
     except FileNotFoundError:
         return f"{place} is missing; restore it from a backup"
     except (OSError, salvage.CutOffError) as error:

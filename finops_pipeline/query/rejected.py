@@ -32,7 +32,7 @@ def rejected_rows(
         if (since is None or f.partition[1] >= since.isoformat())
         and (until is None or f.partition[1] <= until.isoformat())
     ]
-    engine.bind_files("rejected", table.table, [table.path(f) for f in files])
+    engine.bind_files("rejected", table.table, [table.location(f) for f in files])
     rows = ibis.table(ibis_schema(tables()["rejected_rows"]), name="rejected")
     ordered = rows.order_by("source", "report", "report_row").limit(LIMIT)
     found: list[dict[str, Any]] = engine.rows(engine.compile(ordered)).to_pylist()

@@ -66,7 +66,7 @@ def catalogue_is_current(home: Home) -> bool:
 
 def _paths(home: Home, name: str) -> list[str]:
     table = home.table(name)
-    return [str(table.path(f)) for f in table.files()]
+    return [table.location(f) for f in table.files()]
 
 
 def _view(table: Table, paths: list[str]) -> str:

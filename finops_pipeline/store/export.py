@@ -63,7 +63,7 @@ def export_focus(
     suffix = _suffix(out)
     table = home.table("focus_costs")
     files = _wanted(table.files(), since, until, sources)
-    engine.bind_files(_BOUND, table.table, [table.path(f) for f in files])
+    engine.bind_files(_BOUND, table.table, [table.location(f) for f in files])
     columns = tables()["focus_costs"].columns if with_x else focus_columns()
     try:
         if suffix == ".parquet":

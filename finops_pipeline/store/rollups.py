@@ -88,9 +88,9 @@ class Rollups:
             if iso in self._costs:
                 file = self._file(iso)
                 self.engine.bind_files(
-                    "costs", costs.table, [costs.path(f) for f in self._costs[iso]]
+                    "costs", costs.table, [costs.location(f) for f in self._costs[iso]]
                 )
-                rows[day] = self.engine.write(totals_sql(), table.path(file))
+                rows[day] = table.make(file, lambda path: self.engine.write(totals_sql(), path))
                 files.append(file)
         table.replace([(day.isoformat(),) for day in days], files)
         return rows

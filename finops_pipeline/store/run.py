@@ -25,7 +25,6 @@ from finops_pipeline.allocate.shares import Direct, Share, shares
 from finops_pipeline.contracts.check import Violation, violations
 from finops_pipeline.contracts.forms import arrow_schema
 from finops_pipeline.contracts.tables import tables
-from finops_pipeline.durable import publish
 from finops_pipeline.engine.protocol import Engine
 from finops_pipeline.lake.days import by_day, chunks
 from finops_pipeline.lake.delta import LakeFile, LakeTable, Partition
@@ -123,7 +122,7 @@ class Store:
         files = [f for d in days for f in self._charges.get(d.isoformat(), ())]
         if not files:
             return {}, [StoredDay(d, 0, {}, {}) for d in days]
-        self.engine.bind_files("charges", table.table, [table.path(f) for f in files])
+        self.engine.bind_files("charges", table.table, [table.location(f) for f in files])
         self.engine.make("daily", daily_sql())
         made = {"ownership": self._ownership(), "shares": self._shares()}
         made["allocated_costs"] = self._costs(days)
@@ -195,9 +194,7 @@ class Store:
             for values, (path, _) in sorted(written.items()):
                 day = date.fromisoformat(values[by.index("x_ChargeDay")])
                 file = LakeFile((self.source, *values), self.fingerprint(day))
-                target = table.path(file)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                publish(path, target)
+                table.place(path, file)
                 files.append(file)
             return files
         finally:
@@ -214,7 +211,7 @@ class Store:
     def _results(self, days: Sequence[date], files: Sequence[LakeFile]) -> list[StoredDay]:
         """Each day's figures, held against its charges and the contract."""
         table = self._table("allocated_costs")
-        self.engine.bind_files("allocated", table.table, [table.path(f) for f in files])
+        self.engine.bind_files("allocated", table.table, [table.location(f) for f in files])
         whole = _sums(self.engine.rows(sums_sql("focus_costs", "charges")).to_pylist())
         parts = _sums(self.engine.rows(sums_sql("allocated_costs", "allocated")).to_pylist())
         unallocated = _unallocated(self.engine)
@@ -249,7 +246,7 @@ class Store:
         of_day = _by_day(files, 2)
         broken = {}
         for day in days:
-            paths = [table.path(f) for f in of_day.get(day.isoformat(), ())]
+            paths = [table.location(f) for f in of_day.get(day.isoformat(), ())]
             self.engine.bind_files("allocated", table.table, paths)
             broken[day] = violations(self.engine, table.table, "allocated")
         return broken

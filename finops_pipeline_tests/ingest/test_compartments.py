@@ -123,12 +123,12 @@ def test_what_is_stored_is_given_back(table: LakeTable) -> None:
 
 def test_the_same_inventory_makes_no_new_version(table: LakeTable) -> None:
     store_compartments(table, "acme", [ROOT, WEB, SHOP])
-    version, files = table.version(), sorted(table.root.rglob("*.parquet"))
+    version, files = table.version(), sorted(Path(table.root).rglob("*.parquet"))
     written = [file.read_bytes() for file in files]
     for order in permutations([ROOT, WEB, SHOP]):
         store_compartments(table, "acme", order)
     assert table.version() == version
-    assert sorted(table.root.rglob("*.parquet")) == files
+    assert sorted(Path(table.root).rglob("*.parquet")) == files
     assert [file.read_bytes() for file in files] == written
 
 

@@ -31,7 +31,7 @@ def lake(folder: Path) -> LakeTable:
 def written(table: LakeTable, partition: Partition, number: int) -> LakeFile:
     """A Parquet file with one row, at its place and not yet in the table."""
     file = LakeFile(partition, f"file{number}")
-    path = table.path(file)
+    path = Path(table.location(file))
     path.parent.mkdir(parents=True, exist_ok=True)
     source, owner = partition
     row = {"source": [source], "owner": [owner], "number": pa.array([number], pa.int64())}

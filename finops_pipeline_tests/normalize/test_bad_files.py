@@ -70,7 +70,7 @@ def test_a_bad_file_is_named_and_kept(ran: tuple[Pipeline, Outcome], name: str) 
     assert problem in entry["problem"]
     assert str(pipeline.folder) not in entry["problem"]
     assert entry["rows"] == 0 and entry["totals"] == []
-    assert pipeline.home.archive.path(entry["archive_path"]).read_bytes() == content
+    assert (pipeline.home.path / "archive" / entry["archive_path"]).read_bytes() == content
 
 
 def test_bad_files_block_nothing(ran: tuple[Pipeline, Outcome]) -> None:
@@ -123,7 +123,7 @@ def test_an_archived_report_that_was_damaged_is_named_and_blocks_no_other_day(
     pipeline.deliver("b.csv", report([line(ref="b", start="2026-09-08T10:00Z")]))
     with pipeline.engine() as engine:
         pipeline.ingest(engine)
-        [archived] = pipeline.home.archive.root.rglob("a.csv.gz")
+        [archived] = (pipeline.home.path / "archive").rglob("a.csv.gz")
         archived.write_bytes(archived.read_bytes()[:-9])
         results = pipeline.normalize(engine)
     outcome = pipeline.outcome(results=results)

@@ -29,7 +29,7 @@ def content(pipeline: Pipeline) -> dict[str, Any]:
         )
         order = [n for n in rows.column_names if not pa.types.is_nested(rows.schema.field(n).type)]
         found[name] = rows.sort_by([(n, "ascending") for n in order])
-    for path in sorted(pipeline.home.archive.root.rglob("*")):
+    for path in sorted((pipeline.home.path / "archive").rglob("*")):
         if path.is_file():
             found[path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
     return found

@@ -113,7 +113,7 @@ def test_a_broken_day_keeps_no_other_from_its_owners(
     acme.deliver_days(1, 2, 3)
     acme.materialize_reports(day(1), day(3))
     (damaged,) = [r for r in acme.rows("reports") if r["name"].endswith("r02.csv.gz")]
-    acme.pipeline.home.archive.path(damaged["archive_path"]).write_bytes(b"")
+    (acme.pipeline.home.path / "archive" / damaged["archive_path"]).write_bytes(b"")
     assert not acme.materialize(instance, day(1), day(3), CHAIN[1:]).success
 
     charges, costs = ask(acme, instance, "acme_oci__stale_days")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from pathlib import Path
 
 import dagster as dg
 import pyarrow as pa
@@ -115,7 +116,7 @@ def test_a_broken_day_is_the_only_red_one_and_keeps_its_last_good_data(
         acme.deliver(f"late{n}", acme.charge(day(n), "0.25"), on=day(4))
     assert acme.materialize(kept, day(4), day(4), ["raw_reports"]).success
     (damaged,) = [r for r in acme.rows("reports") if r["name"].endswith("late2.csv.gz")]
-    (acme.pipeline.home.archive.path(damaged["archive_path"])).write_bytes(b"")
+    (acme.pipeline.home.path / "archive" / damaged["archive_path"]).write_bytes(b"")
 
     result = acme.materialize(kept, day(1), day(3), ["focus_costs", "rejected_rows"])
 
@@ -147,7 +148,7 @@ def test_a_changed_file_of_charges_is_found_and_nothing_comes_after_it(
     acme.deliver_days(1, 2)
     assert acme.materialize(kept, day(1), day(2)).success
     table = acme.pipeline.home.table("focus_costs")
-    file = table.path(table.files("acme-oci", "2025-01-01")[0])
+    file = Path(table.location(table.files("acme-oci", "2025-01-01")[0]))
     rows = pq.ParquetFile(file).read()
     at = rows.schema.get_field_index("BilledCost")
     more = pa.array([Decimal("1.51")], rows.schema.field(at).type)

@@ -119,7 +119,7 @@ def test_a_broken_day_keeps_no_other_from_its_owners(acme: Company) -> None:
         acme.deliver(f"late{n}", acme.charge(day(n), "0.25"), on=day(4))
     acme.materialize_reports(day(4), day(4))
     (damaged,) = [r for r in acme.rows("reports") if r["name"].endswith("late2.csv.gz")]
-    acme.pipeline.home.archive.path(damaged["archive_path"]).write_bytes(b"")
+    (acme.pipeline.home.path / "archive" / damaged["archive_path"]).write_bytes(b"")
 
     report = acme.run()
 

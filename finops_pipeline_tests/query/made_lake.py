@@ -96,7 +96,7 @@ def store(home: Home, charges: Iterable[Charge]) -> None:
     files = []
     for partition, rows in partitions.items():
         file = LakeFile(partition, sha256(repr(rows).encode()).hexdigest()[:16])
-        path = table.path(file)
+        path = Path(table.location(file))
         path.parent.mkdir(parents=True, exist_ok=True)
         pq.write_table(pa.Table.from_pylist(rows, schema=arrow_schema(TABLE)), path)
         files.append(file)

@@ -110,7 +110,7 @@ def test_only_files_that_can_matter_are_read(home: Home) -> None:
 
     def folders(**fields: Any) -> set[str]:
         read = files_to_read(table, CostQuery(**fields))
-        return {p.parent.relative_to(table.root).as_posix() for p in read}
+        return {Path(table.location(f)).parent.relative_to(table.root).as_posix() for f in read}
 
     aws = "x_Source=acme-aws/ProviderName=AWS/x_ChargeDay=2025-04-01/x_BusinessUnit=retail"
     assert folders(filters={"provider": "AWS"}) == {aws}

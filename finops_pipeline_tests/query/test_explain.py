@@ -108,7 +108,7 @@ def figures(home: Home) -> list[dict[str, Any]]:
     return [
         row
         for file in table.files()
-        for row in pq.read_table(table.path(file), partitioning=None).to_pylist()
+        for row in pq.read_table(table.location(file), partitioning=None).to_pylist()
     ]
 
 
@@ -272,7 +272,7 @@ def test_a_damaged_archive(copied: Home, engine: DuckDBEngine, damage: Any, said
 
 def test_a_figure_that_its_charges_do_not_make(copied: Home, engine: DuckDBEngine) -> None:
     table = copied.table("focus_costs")
-    for path in map(table.path, table.files()):
+    for path in map(table.location, table.files()):
         rows = pq.read_table(path, partitioning=None).to_pylist()
         for row in rows:
             row["BilledCost"] += Decimal("1E-18") * (row["x_ReferenceNumber"] == "web-1")

@@ -85,7 +85,7 @@ def test_parquet_is_the_charges(home: Home, engine: DuckDBEngine, tmp_path: Path
     stored = [
         r
         for f in table.files()
-        for r in pq.read_table(table.path(f), partitioning=None).to_pylist()
+        for r in pq.read_table(table.location(f), partitioning=None).to_pylist()
     ]
     assert sorted(map(repr, rows)) == sorted(repr({n: r[n] for n in NAMES}) for r in stored)
     assert [p.name for p in out.parent.iterdir()] == [out.name]
