@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -24,7 +23,6 @@ import pyarrow.parquet as pq
 from finops_pipeline.contracts.forms import ibis_schema
 from finops_pipeline.contracts.tables import Table
 from finops_pipeline.durable import publish
-from finops_pipeline.engine.protocol import LONGEST_LINE, ReportCutOffError, ReportSyntaxError
 from finops_pipeline.engine.sql import Sql
 
 # Small row groups: a charge is about 4 kB while it is held, and a writer that has to spill its row
@@ -34,6 +32,8 @@ _PARQUET = "FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 20480"
 
 class DuckDBEngine:
     """One in-process DuckDB database with a bounded memory, for one run."""
+
+    quick = True
 
     def __init__(self, memory_limit: str, spill: Path | None = None) -> None:
         self.connection = duckdb.connect()
@@ -81,18 +81,6 @@ class DuckDBEngine:
         self.connection.register(f"arrow {name}", rows)
         self._view(name, f"SELECT * FROM {_name(f'arrow {name}')}")
 
-    @contextmanager
-    def instead(self, name: str, rows: pa.Table) -> Iterator[None]:
-        """Let `name` be this small table for a while, then again what it was."""
-        kept = f"kept {name}"
-        self.connection.execute(f"ALTER VIEW {_name(name)} RENAME TO {_name(kept)}")
-        try:
-            self.bind_arrow(name, rows)
-            yield
-        finally:
-            self.connection.execute(f"DROP VIEW IF EXISTS {_name(name)}")
-            self.connection.execute(f"ALTER VIEW {_name(kept)} RENAME TO {_name(name)}")
-
     def keep(self, name: str, rows: pa.Table) -> None:
         """Let `name` be a table of the engine's own with these rows: for what is joined to much.
 
@@ -109,45 +97,6 @@ class DuckDBEngine:
         """Let `name` be the result of an expression: a step that later ones build on."""
         self._view(name, sql.text)
 
-    def bind_report(
-        self,
-        name: str,
-        path: Path,
-        width: int,
-        columns: Mapping[str, int | None],
-        numbered: bool,
-        constants: Mapping[str, object],
-    ) -> None:
-        """Let `name` be a CSV report: `columns` by position as text, and its row number."""
-        chosen = [*_chosen(columns), *(f"{_text(v)} AS {_name(k)}" for k, v in constants.items())]
-        row = f"c{width}::BIGINT" if numbered else "row_number() OVER ()"
-        chosen.append(f"{row} AS report_row")
-        self._view(name, f"SELECT {', '.join(chosen)} FROM {_csv([path], width + numbered)}")
-
-    def bind_reports(
-        self,
-        name: str,
-        paths: Sequence[Path],
-        width: int,
-        columns: Mapping[str, int | None],
-        constants: pa.Table,
-    ) -> None:
-        """Let `name` be several CSV reports of the same header and compression at once.
-
-        Each row gets its number in its own report from the rows before it. So the reports must be
-        read in order, on one thread (`write_split` does).
-        """
-        files = constants.append_column("path", pa.array(map(str, paths), pa.string()))
-        self.connection.register(f"files of {name}", files)
-        further = [_name(c) for c in constants.column_names if c != "rows_before"]
-        chosen = [*_chosen(columns), *further, "place - rows_before AS report_row"]
-        self._view(
-            name,
-            f"SELECT {', '.join(chosen)} FROM (SELECT *, row_number() OVER () AS place FROM "
-            f"{_csv(paths, width, ', filename = true')}) JOIN {_name(f'files of {name}')} "
-            "ON filename = path",
-        )
-
     def _view(self, name: str, select: str) -> None:
         self.connection.execute(f"CREATE OR REPLACE TEMP VIEW {_name(name)} AS {select}")
 
@@ -160,7 +109,7 @@ class DuckDBEngine:
     def make(self, name: str, sql: Sql) -> None:
         """Run an expression once and keep its result as `name`, for what reads it several times."""
         self.connection.execute(f"DROP TABLE IF EXISTS {_name(name)}")
-        self._run(f"CREATE TEMP TABLE {_name(name)} AS {sql.text}")
+        self.connection.execute(f"CREATE TEMP TABLE {_name(name)} AS {sql.text}")
 
     @staticmethod
     def compile(expression: ir.Table) -> Sql:
@@ -169,8 +118,7 @@ class DuckDBEngine:
 
     def rows(self, sql: Sql) -> pa.Table:
         """The result of an expression, for small results."""
-        with teaching():
-            return self.connection.sql(sql.text).to_arrow_table()
+        return self.connection.sql(sql.text).to_arrow_table()
 
     def write(self, sql: Sql, path: Path) -> int:
         """Write a result as one Parquet file, visible only when whole. Returns its rows."""
@@ -185,7 +133,9 @@ class DuckDBEngine:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f".{path.name}.{os.getpid()}.part")
         try:
-            copied = self._run(f"COPY ({sql.text}) TO {_text(partial)} ({form})").fetchone()
+            copied = self.connection.execute(
+                f"COPY ({sql.text}) TO {_text(partial)} ({form})"
+            ).fetchone()
             publish(partial, path)
         finally:
             partial.unlink(missing_ok=True)
@@ -202,7 +152,7 @@ class DuckDBEngine:
         folder.mkdir(parents=True)
         self.connection.execute("SET threads = 1")  # each thread would write a file of its own
         try:
-            self._run(
+            self.connection.execute(
                 f"COPY ({text}) TO {_text(folder)} ({_PARQUET}, "
                 f"PARTITION_BY ({', '.join(map(_name, by))}), WRITE_PARTITION_COLUMNS true, "
                 "FILENAME_PATTERN 'part_{i}')"
@@ -216,46 +166,6 @@ class DuckDBEngine:
             )
             for path in sorted(folder.rglob("*.parquet"))
         }
-
-    def _run(self, sql: str) -> duckdb.DuckDBPyConnection:
-        with teaching():
-            return self.connection.execute(sql)
-
-
-@contextmanager
-def teaching() -> Iterator[None]:
-    """DuckDB's errors about a report's bytes as ours; every other error as it is."""
-    try:
-        yield
-    except duckdb.InvalidInputException as error:
-        raise ReportSyntaxError(str(error)) from error
-    except duckdb.IOException as error:
-        if "GZIP" in str(error):
-            raise ReportCutOffError(str(error)) from error
-        raise
-
-
-def is_gzip(path: Path) -> bool:
-    """Whether a file starts as gzip does."""
-    with path.open("rb") as file:
-        return file.read(2) == b"\x1f\x8b"
-
-
-def _chosen(columns: Mapping[str, int | None]) -> list[str]:
-    return [
-        f"{'NULL::VARCHAR' if position is None else f'c{position}'} AS {_name(column)}"
-        for column, position in columns.items()
-    ]
-
-
-def _csv(paths: Sequence[Path], width: int, options: str = "") -> str:
-    fields = ", ".join(f"'c{i}': 'VARCHAR'" for i in range(width))
-    return (
-        f"read_csv([{', '.join(map(_text, paths))}], auto_detect = false, header = false, "
-        f"skip = 1, delim = ',', quote = '\"', escape = '\"', columns = {{{fields}}}, "
-        f"nullstr = '', strict_mode = true, max_line_size = {LONGEST_LINE}, "
-        f"compression = '{'gzip' if is_gzip(paths[0]) else 'none'}'{options})"
-    )
 
 
 def _parquet(locations: Iterable[str]) -> str:

@@ -6,8 +6,7 @@ every other, to the last digit; the order of rows is the one that an expression 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -17,32 +16,26 @@ import pyarrow as pa
 from finops_pipeline.contracts.tables import Table
 from finops_pipeline.engine.sql import Sql
 
-LONGEST_LINE = 2 * 1024 * 1024  # bytes; a longer line is rejected, see ingest/salvage.py
-
-
-class ReportSyntaxError(Exception):
-    """A report that is no well-formed CSV somewhere; the message is DuckDB's, which reads it."""
-
-
-class ReportCutOffError(Exception):
-    """A compressed report that ends before its end, or is not compressed as its name says."""
-
 
 class Engine(Protocol):
-    """Where expressions run, for one run; a context that frees what it holds when it is left."""
+    """Where expressions run, for one run; a context that frees what it holds when it is left.
+
+    A `quick` engine answers a small query in milliseconds, so it is worth asking it many, each of
+    a few distinct values, in place of one of all rows (`coded.py`).
+    """
+
+    @property
+    def quick(self) -> bool: ...
 
     def __enter__(self) -> Engine: ...
 
     def __exit__(self, *_: object) -> None: ...
 
-    def bind_files(self, name: str, table: Table, paths: Sequence[Path]) -> None:
+    def bind_files(self, name: str, table: Table, locations: Sequence[str]) -> None:
         """Let `name` be these Parquet files of a table; no file means no row."""
 
     def bind_arrow(self, name: str, rows: pa.Table) -> None:
         """Let `name` be this small table."""
-
-    def instead(self, name: str, rows: pa.Table) -> AbstractContextManager[None]:
-        """Let `name` be this small table for a while, then again what it was."""
 
     def keep(self, name: str, rows: pa.Table) -> None:
         """Let `name` be a small table of the engine's own: for what is joined to much."""
@@ -52,37 +45,6 @@ class Engine(Protocol):
 
         Ibis folds one select into the next, so a value that is used often would be computed as
         often; a step of its own is computed once.
-        """
-
-    def bind_report(
-        self,
-        name: str,
-        path: Path,
-        width: int,
-        columns: Mapping[str, int | None],
-        numbered: bool,
-        constants: Mapping[str, object],
-    ) -> None:
-        """Let `name` be a CSV report: `columns` by position as text, and its row number.
-
-        Empty text is null, and so is a column without position. `report_row` counts from 1 after
-        the header; `numbered` says that the file was rewritten with its original row numbers in
-        one more field at the end. `constants` are further columns, the same text on every row.
-        What is run over it raises ReportSyntaxError or ReportCutOffError where it cannot be read.
-        """
-
-    def bind_reports(
-        self,
-        name: str,
-        paths: Sequence[Path],
-        width: int,
-        columns: Mapping[str, int | None],
-        constants: pa.Table,
-    ) -> None:
-        """Let `name` be several CSV reports of the same header and compression at once.
-
-        `constants` has a row for each path in order: further columns, and `rows_before`, the rows
-        of the reports before it. As for `bind_report`, each row has its number in its own report.
         """
 
     def bound(self, name: str) -> ir.Table:

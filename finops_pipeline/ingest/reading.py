@@ -6,10 +6,12 @@ Used twice for each report: for the control totals (`totals.py`) and for the map
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
+
+import pyarrow as pa
 
 from finops_pipeline.contracts.raw import (
     Header,
@@ -18,8 +20,8 @@ from finops_pipeline.contracts.raw import (
     hold_contract,
     read_header,
 )
-from finops_pipeline.engine.protocol import Engine, ReportCutOffError, ReportSyntaxError
-from finops_pipeline.ingest.salvage import BadRow, CutOffError, read_names, salvage
+from finops_pipeline.ingest.rows import CutOffError, NotWellFormedError, read_rows
+from finops_pipeline.ingest.salvage import BadRow, read_names, salvage
 
 T = TypeVar("T")
 
@@ -65,7 +67,7 @@ def _names(path: Path) -> tuple[list[str], bool]:
     try:
         names, plain = read_names(path)
     except CutOffError as error:
-        raise _cut_off(error, path) from None
+        raise cut_off(error) from None
     if not names:
         raise UnreadableReport("there is no header; expected a CSV file with column names")
     if names[0].lstrip().startswith("<"):
@@ -77,35 +79,33 @@ def _names(path: Path) -> tuple[list[str], bool]:
 
 
 def with_rows(
-    engine: Engine,
-    name: str,
     report: Report,
-    columns: dict[str, int | None],
+    columns: Mapping[str, int | None],
     spool: Path,
-    use: Callable[[], T],
-    constants: Mapping[str, object] | None = None,
+    use: Callable[[Iterator[pa.Table]], T],
+    unlike: Collection[str] = (),
 ) -> T:
-    """Bind the report's rows to `name` and call `use`; salvage the report if the engine refuses.
+    """Call `use` with the report's rows; if they are no well-formed CSV, again after a salvage.
 
-    After a salvage `report.bad_rows` holds what was set aside. Raises UnreadableReport for a
-    report that is cut off: its missing rows cannot be known, so none of it is taken.
+    The rows are those of `read_rows`. After a salvage `report.bad_rows` holds what was set aside.
+    Raises UnreadableReport for a report that is cut off: its missing rows cannot be known, so
+    none of it is taken.
     """
-    engine.bind_report(name, report.path, report.header.width, columns, False, constants or {})
+    width = report.header.width
     try:
         if report.plain:
-            return use()
-    except ReportCutOffError as error:
-        raise _cut_off(error, report.path) from None
-    except ReportSyntaxError:
+            return use(read_rows(report.path, width, columns, unlike))
+    except CutOffError as error:
+        raise cut_off(error) from None
+    except NotWellFormedError:
         pass
     spool.mkdir(parents=True, exist_ok=True)
     clean = spool / f"{report.path.parent.name}-{report.path.name}.clean.csv"
     try:
-        report.bad_rows = salvage(report.path, report.header.width, clean)
-        engine.bind_report(name, clean, report.header.width, columns, True, constants or {})
-        return use()
+        report.bad_rows = salvage(report.path, width, clean)
+        return use(read_rows(clean, width, columns, unlike, clean=True))
     except CutOffError as error:
-        raise _cut_off(error, report.path) from None
+        raise cut_off(error) from None
     finally:
         clean.unlink(missing_ok=True)
 
@@ -118,16 +118,16 @@ def field_of(row: BadRow, position: int | None) -> str | None:
 
 
 def bad_fields(
-    rows: Iterable[BadRow], positions: dict[str, int | None]
+    rows: Iterable[BadRow], positions: Mapping[str, int | None]
 ) -> dict[str, list[str | None]]:
     """The named fields of bad rows, as columns of text."""
     rows = list(rows)
     return {name: [field_of(row, p) for row in rows] for name, p in positions.items()}
 
 
-def _cut_off(error: Exception, path: Path) -> UnreadableReport:
-    found = str(error).replace(f": {path}", "")
+def cut_off(error: CutOffError) -> UnreadableReport:
+    """What a reader is told of a report whose end is missing or damaged."""
     return UnreadableReport(
-        f"the compressed data is damaged or ends too early ({found}); nothing of it was taken, "
+        f"the compressed data is damaged or ends too early ({error}); nothing of it was taken, "
         "since the missing rows cannot be known: download the report again"
     )

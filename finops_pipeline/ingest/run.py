@@ -21,7 +21,7 @@ from finops_pipeline.ingest.fetch import FetchedReport, fetch
 from finops_pipeline.ingest.ledger import Ledger, LedgerEntry, report_id
 from finops_pipeline.ingest.location import Location, RemoteReport, ReportChanged, ReportDamaged
 from finops_pipeline.ingest.reading import UnreadableReport, open_report
-from finops_pipeline.ingest.totals import Examination, examine
+from finops_pipeline.ingest.totals import Examination, Examiner
 from finops_pipeline.lake.archive import Archive
 
 _BATCH = 50  # reports that become known in one commit; a kill costs at most these
@@ -91,21 +91,31 @@ class Ingest:
     def _batch(
         self, batch: list[RemoteReport], failed: list[str], progress: Callable[[str], None]
     ) -> Iterator[LedgerEntry]:
+        """The entries of these reports; the rows of all are summed before the first is given."""
+        examiner = Examiner(self.engine, self.spool)
+        kept: list[_Kept] = []
         for report in batch:
             try:
-                yield self._one(report)
+                kept.append(self._keep(report, examiner))
             except (ReportChanged, ReportDamaged) as error:
                 failed.append(str(error))
             progress(report.name)
+        examined = examiner.results()
+        for one in kept:
+            if one.known is not None:
+                yield one.known
+            else:
+                yield _entry(self.source, one, examined.get(one.examination, _NOTHING))
 
-    def _one(self, report: RemoteReport) -> LedgerEntry:
+    def _keep(self, report: RemoteReport, examiner: Examiner) -> _Kept:
         fetched = fetch(self.location, report, self.spool)
         now = self.clock().replace(microsecond=0)
         identity = report_id(self.source.name, report.name, fetched.sha256)
         newest = self.ledger.newest_of(report.name)
         if newest is not None and newest.report_id == identity:  # touched, not changed
             fetched.path.unlink()
-            return dataclasses.replace(newest, etag=report.etag)
+            touched = dataclasses.replace(newest, etag=report.etag)
+            return _Kept(report, fetched, identity, now, newest.archive_path, known=touched)
         if newest is not None:
             now = max(now, newest.archived_at + timedelta(seconds=1))
         if (known := self.ledger.get(identity)) is not None:  # what it was before it was rewritten
@@ -114,50 +124,52 @@ class Ingest:
         place = self.archive.keep(
             fetched.path, self.source.name, day.isoformat(), identity, report.name
         )
-        problem, names, examined = self._examine(place, day, now)
-        return _entry(self.source, report, fetched, identity, now, place, problem, names, examined)
-
-    def _examine(
-        self, place: str, day: date, now: datetime
-    ) -> tuple[str | None, tuple[str, ...], Examination]:
-        raw = raw_format(self.source.format)
-        last_day = now.date() + timedelta(days=1)
+        one = _Kept(report, fetched, identity, now, place)
         try:
             with self.archive.local(place) as path:
-                opened = open_report(path, raw)
-                examined = examine(self.engine, opened, day, self.first_day, last_day, self.spool)
+                opened = open_report(path, raw_format(self.source.format))
+                last_day = now.date() + timedelta(days=1)
+                key = examiner.add(opened, day, self.first_day, last_day)
         except UnreadableReport as problem:
-            return str(problem), (), _NOTHING
-        return None, opened.names, examined
+            return dataclasses.replace(one, problem=str(problem))
+        return dataclasses.replace(one, columns=opened.names, examination=key)
 
 
-def _entry(
-    source: Source,
-    report: RemoteReport,
-    fetched: FetchedReport,
-    identity: str,
-    now: datetime,
-    place: str,
-    problem: str | None,
-    names: tuple[str, ...],
-    examined: Examination,
-) -> LedgerEntry:
+@dataclass(frozen=True)
+class _Kept:
+    """A report in the archive: how it was found to be, and the key of its examination.
+
+    `known` is its entry where the ledger has it already.
+    """
+
+    report: RemoteReport
+    fetched: FetchedReport
+    identity: str
+    archived_at: datetime
+    place: str
+    problem: str | None = None
+    columns: tuple[str, ...] = ()
+    examination: int = -1
+    known: LedgerEntry | None = None
+
+
+def _entry(source: Source, kept: _Kept, examined: Examination) -> LedgerEntry:
     return LedgerEntry(
         source=source.name,
-        delivery_day=report.delivered_at.date(),
-        report_id=identity,
-        name=report.name,
-        etag=report.etag,
-        size=fetched.size,
-        md5=fetched.md5,
-        sha256=fetched.sha256,
-        delivered_at=report.delivered_at,
-        archived_at=now,
-        archive_path=place,
+        delivery_day=kept.report.delivered_at.date(),
+        report_id=kept.identity,
+        name=kept.report.name,
+        etag=kept.report.etag,
+        size=kept.fetched.size,
+        md5=kept.fetched.md5,
+        sha256=kept.fetched.sha256,
+        delivered_at=kept.report.delivered_at,
+        archived_at=kept.archived_at,
+        archive_path=kept.place,
         format=source.format,
-        status="unreadable" if problem else "read",
-        problem=problem,
-        columns=names,
+        status="unreadable" if kept.problem else "read",
+        problem=kept.problem,
+        columns=kept.columns,
         rows=examined.rows,
         scopes=examined.scopes,
         rounded_rows=examined.rounded_rows,

@@ -9,27 +9,20 @@ quote that is never closed does not swallow the rows after it.
 from __future__ import annotations
 
 import csv
-import gzip
 import io
 import re
-import zlib
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
-from finops_pipeline.engine.duckdb import is_gzip
-from finops_pipeline.engine.protocol import LONGEST_LINE
+from finops_pipeline.ingest.rows import GZIP_ERRORS, LONGEST_LINE, CutOffError, open_text
 
 _SHOWN = 200  # characters of a bad value that are kept
 _LINE_END = "\r\n"
 _MARK = b"\xef\xbb\xbf"  # a byte-order mark
 _CLOSING_QUOTE = re.compile(r'[^"]*+(?:""[^"]*+)*+"')
-
-
-class CutOffError(Exception):
-    """A compressed report whose end is missing or damaged."""
 
 
 @dataclass(frozen=True)
@@ -52,12 +45,10 @@ def salvage(path: Path, width: int, clean: Path) -> list[BadRow]:
     The header is written as it is with one more field. Raises CutOffError.
     """
     bad = []
-    with clean.open("w", encoding="utf-8", newline="") as target, _open(path) as source:
+    with clean.open("w", encoding="utf-8", newline="") as target:
         writer = csv.writer(target)
         writer.writerow([f"c{i}" for i in range(width + 1)])
-        lines = _Lines(source)
-        _header(lines)
-        for row, record in enumerate(_records(lines, width), 1):
+        for row, record in enumerate(records(path, width), 1):
             parsed = _parse(row, record, width)
             if isinstance(parsed, BadRow):
                 bad.append(parsed)
@@ -66,19 +57,23 @@ def salvage(path: Path, width: int, clean: Path) -> list[BadRow]:
     return bad
 
 
+def records(path: Path, width: int) -> Iterator[bytes]:
+    """The report's records after the header, as they stand. Raises CutOffError."""
+    with open_text(path) as source:
+        lines = _Lines(source)
+        _header(lines)
+        yield from _records(lines, width)
+
+
 def read_names(path: Path) -> tuple[list[str], bool]:
     """The report's column names: its first record; empty when it has none. Raises CutOffError.
 
     Beside them, whether they stand where the engine looks for them: on the first line, alone.
     """
-    with _open(path) as source:
+    with open_text(path) as source:
         header, plain = _header(_Lines(source))
     text = header.decode("utf-8", errors="replace")
     return (_fields(text) or [[]])[0], plain
-
-
-def _open(path: Path) -> BinaryIO:
-    return cast(BinaryIO, gzip.open(path)) if is_gzip(path) else path.open("rb")
 
 
 class _Lines:
@@ -105,7 +100,7 @@ class _Lines:
             piece = line
             while len(piece) > LONGEST_LINE and not piece.endswith(("\r", "\n")):
                 piece = self._text.readline(LONGEST_LINE + 1)
-        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        except GZIP_ERRORS as error:
             raise CutOffError(str(error)) from error
         return line
 

@@ -7,6 +7,7 @@ They are the other side of the books: what `focus_costs` holds later must add up
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
 from decimal import Context, Decimal
@@ -25,6 +26,7 @@ from finops_pipeline.ingest.reading import Report, bad_fields, with_rows
 
 _EXACT = Context(prec=76)  # the default one would round a sum to 28 digits
 _ROLES = ("start", "cost", "currency", "scope")
+_TOGETHER = 500_000  # rows that are summed in one query
 
 
 @dataclass(frozen=True, order=True)
@@ -59,48 +61,89 @@ def charge_day(
     return (day.between(first_day, last)).fill_null(False).ifelse(day, delivery_day)
 
 
-def examine(
-    engine: Engine,
-    report: Report,
-    delivery_day: date,
-    first_day: date,
-    last_day: date,
-    spool: Path,
-) -> Examination:
-    """Sum a report's text. Raises UnreadableReport when it cannot be read."""
-    raw, header = report.raw, report.header
-    columns = {role: header.position(getattr(raw, role)) for role in _ROLES}
-    engine.bind_arrow(
-        "days",
-        pa.table(
-            {"delivery_day": [delivery_day], "first_day": [first_day], "last_day": [last_day]}
-        ),
-    )
-    sql = _totals_sql("examined")
-    found = with_rows(
-        engine, "examined", report, columns, spool, lambda: engine.rows(sql).to_pylist()
-    )
-    if report.bad_rows:
-        text = bad_fields(report.bad_rows, columns)
-        engine.bind_arrow(
-            "bad_rows", pa.table({k: pa.array(v, pa.string()) for k, v in text.items()})
+class Examiner:
+    """Sums the text of reports: of as many at a time as make a query worth its planning."""
+
+    def __init__(self, engine: Engine, spool: Path) -> None:
+        self._engine = engine
+        self._spool = spool
+        self._waiting: list[pa.Table] = []
+        self._days: list[dict[str, object]] = []
+        self._sums: dict[int, list[dict[str, Any]]] = defaultdict(list)
+
+    def add(self, report: Report, delivery_day: date, first_day: date, last_day: date) -> int:
+        """Take in a report's text; returns the key of its examination.
+
+        Raises UnreadableReport when it cannot be read; then nothing of it was taken in.
+        """
+        columns = {role: report.header.position(getattr(report.raw, role)) for role in _ROLES}
+        key = with_rows(
+            report,
+            columns,
+            self._spool,
+            lambda rows: self._take(rows, delivery_day, first_day, last_day),
         )
-        found += engine.rows(_totals_sql("bad_rows")).to_pylist()
-    return _examination(found)
+        if report.bad_rows:
+            text = bad_fields(report.bad_rows, columns)
+            bad = {k: pa.array(v, pa.string()).dictionary_encode() for k, v in text.items()}
+            self._wait(pa.table(bad), key)
+        return key
+
+    def results(self) -> dict[int, Examination]:
+        """What was found in the reports that were taken in since the last call, by key."""
+        self._sum_up()
+        found = {key: _examination(sums) for key, sums in self._sums.items()}
+        self._sums.clear()
+        return found
+
+    def _take(
+        self, rows: Iterable[pa.Table], delivery_day: date, first_day: date, last_day: date
+    ) -> int:
+        key = len(self._days)
+        self._days.append(
+            {
+                "report": key,
+                "delivery_day": delivery_day,
+                "first_day": first_day,
+                "last_day": last_day,
+            }
+        )
+        self._sums[key] = []
+        for table in rows:
+            self._wait(table.select(_ROLES), key)
+        return key
+
+    def _wait(self, table: pa.Table, key: int) -> None:
+        self._waiting.append(table.append_column("report", pa.repeat(key, table.num_rows)))
+        if sum(t.num_rows for t in self._waiting) >= _TOGETHER:
+            self._sum_up()
+
+    def _sum_up(self) -> None:
+        if not self._waiting:
+            return
+        self._engine.bind_arrow("days", pa.Table.from_pylist(self._days))
+        self._engine.bind_arrow("examined", pa.concat_tables(self._waiting))
+        self._waiting.clear()
+        for row in self._engine.rows(_totals_sql()).to_pylist():
+            self._sums[row["report"]].append(row)
 
 
 @cache
-def _totals_sql(name: str) -> Sql:
-    text = ibis.table(dict.fromkeys(_ROLES, "string"), name=name)
-    days = ibis.table(dict.fromkeys(("delivery_day", "first_day", "last_day"), "date"), name="days")
+def _totals_sql() -> Sql:
+    text = ibis.table({**dict.fromkeys(_ROLES, "string"), "report": "int64"}, name="examined")
+    days = ibis.table(
+        {"report": "int64", **dict.fromkeys(("delivery_day", "first_day", "last_day"), "date")},
+        name="days",
+    )
     # By the text first, which repeats: so the parsing is done on few rows.
-    same_text = text.group_by("start", "currency", "scope").aggregate(
+    same_text = text.group_by("report", "start", "currency", "scope").aggregate(
         rows=text.count(),
         cost=countable(parse_number(text.cost)).sum().fill_null(0),
         rounded=_has_more_than_18_digits(text.cost).sum().fill_null(0),
     )
-    rows = same_text.cross_join(days)
+    rows = same_text.inner_join(days, "report")
     grouped = rows.group_by(
+        report=rows.report,
         charge_day=charge_day(rows.start, rows.delivery_day, rows.first_day, rows.last_day),
         currency=rows.currency.strip().fill_null(""),
     )

@@ -7,8 +7,9 @@ Deduplication across reports is elsewhere (`deduplicate.py`).
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
-from functools import cache, reduce
+from functools import cache, cached_property
 from types import ModuleType
 from typing import Any
 
@@ -18,8 +19,10 @@ import ibis.expr.types as ir
 from finops_pipeline.contracts.forms import MONEY, RATE, ibis_schema
 from finops_pipeline.contracts.raw import Header, raw_format
 from finops_pipeline.contracts.tables import tables
+from finops_pipeline.engine.coded import PLACE, Step
 from finops_pipeline.engine.functions import countable, parse_number
 from finops_pipeline.engine.sql import Sql
+from finops_pipeline.ingest.rows import ROW
 from finops_pipeline.normalize import oci_cost_csv, oci_focus
 from finops_pipeline.normalize.expressions import (
     Rule,
@@ -47,17 +50,22 @@ _SHOWN = 200  # characters of a rejected value that are kept
 
 @dataclass(frozen=True)
 class Mapping:
-    """Compiled text for all reports with the same header.
+    """What is done with all reports of the same header.
 
-    `steps` are to be bound in order before another text is run. `rejected` has the rows of the
-    table `bad rows` beside those that break a rule. `rejected_all` gives every row as a rejected
-    one, in order: for rows that are rejected before any rule is asked.
+    `steps` make columns from columns, from the text of `report` to `mapped`, which has every row
+    with the columns of `focus_costs` and whether each rule holds. `rejected`, over what the last
+    step but one gives, has every row as a rejected one, in order.
     """
 
-    steps: tuple[tuple[str, Sql], ...]
-    charges: Sql
+    steps: tuple[Step, ...]
+    rules: tuple[str, ...]
     rejected: Sql
-    rejected_all: Sql
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of all that is done."""
+        texts = [*(step.whole.text for step in self.steps), self.rejected.text]
+        return hashlib.sha256(repr(texts).encode()).hexdigest()
 
 
 def bound_columns(header: Header, format_name: str) -> dict[str, int | None]:
@@ -90,26 +98,27 @@ def _compiled(
     reporting_currency: str,
     foreign: bool,
 ) -> Mapping:
-    typed = _typed(format_name, tags, others)
-    found = _with_catalogues(ibis.table(typed.schema(), name="typed"), format_name)
+    report = _report(format_name, tags, others)
+    typed = _typed(report, format_name, tags, others)
+    typed_row = ibis.table(typed.schema(), name="typed")
+    found = _with_catalogues(typed_row, format_name)
     row = ibis.table(found.schema(), name="found")
-    charge = _charge(row, format_name, source, reporting_currency, foreign)
     rules = [*_common_rules(row, format_name), *FORMATS[format_name].rules(row)]
-    rejected = _rejected(row, rules, format_name, source)
-    valid = reduce(lambda a, b: a & b, (rule.holds for rule in rules))
-    schema = ibis_schema(tables()["rejected_rows"])
-    bad_rows = ibis.table(schema, name="bad rows")
+    named = {f"rule {i}": rule.holds for i, rule in enumerate(rules)}
+    charge = _charge(row, format_name, source, reporting_currency, foreign)
     return Mapping(
-        steps=(("typed", Sql(typed)), ("found", Sql(found))),
-        charges=Sql(row.filter(valid).select(**charge)),
-        rejected=Sql(row.filter(~valid).select(**rejected).union(bad_rows)),
-        rejected_all=Sql(row.select(**rejected).order_by("report_row")),
+        steps=(
+            Step(typed, report),
+            Step(found, typed_row),
+            Step(row.select(PLACE, **charge, **named), row),
+        ),
+        rules=tuple(named),
+        rejected=Sql(row.order_by(PLACE).select(**_rejected(row, rules, format_name, source))),
     )
 
 
-def _typed(format_name: str, tags: tuple[str, ...], others: tuple[str, ...]) -> ir.Table:
-    """The report's text with its numbers, times and keys beside it."""
-    form = FORMATS[format_name]
+def _report(format_name: str, tags: tuple[str, ...], others: tuple[str, ...]) -> ir.Table:
+    """The report's text, bound as `bound_columns` says, with what is the same on all its rows."""
     text = dict.fromkeys(
         [
             *raw_format(format_name).columns,
@@ -119,10 +128,19 @@ def _typed(format_name: str, tags: tuple[str, ...], others: tuple[str, ...]) -> 
         ],
         "string",
     )
-    report = ibis.table({**text, "report_row": "int64"}, name="report")
+    return ibis.table({**text, ROW: "int64", PLACE: "int64"}, name="report")
+
+
+def _typed(
+    report: ir.Table, format_name: str, tags: tuple[str, ...], others: tuple[str, ...]
+) -> ir.Table:
+    """The report's text with its numbers, times and keys beside it."""
+    form = FORMATS[format_name]
+    cost = raw_format(format_name).cost
     return report.select(
         *raw_format(format_name).columns,
-        "report_row",
+        PLACE,
+        ROW,
         "report_name",
         "report_id",
         tag_columns=json_object([(key, report[f"tag {i}"]) for i, key in enumerate(tags)]),
@@ -130,6 +148,7 @@ def _typed(format_name: str, tags: tuple[str, ...], others: tuple[str, ...]) -> 
         delivered_at=report.delivered_at.cast("timestamp('UTC', 6)"),
         **{day: report[day].cast("date") for day in ("delivery_day", "first_day", "last_day")},
         **{f"number {column}": parse_number(report[column]) for column in form.NUMBERS},
+        is_refund=(parse_number(report[cost]) < 0).fill_null(False),
         **form.keys(report),
     )
 

@@ -14,7 +14,7 @@ def is_true(text: ir.StringValue) -> ir.BooleanValue:
 def charge_category(
     service: ir.StringValue,
     description: ir.StringValue,
-    cost: ir.DecimalValue,
+    refund: ir.BooleanValue,
     correction: ir.BooleanValue,
 ) -> ir.StringValue:
     """FOCUS ChargeCategory of an OCI row: Usage unless it says that it is tax or a credit.
@@ -25,7 +25,7 @@ def charge_category(
     """
     named = service.fill_null("").upper() + " " + description.fill_null("").upper()
     tax = named.re_search(r"^TAX |^VAT |\b(SALES|VALUE ADDED|WITHHOLDING) TAX\b|\bVAT\b|\bGST\b")
-    return ibis.cases((correction, "Usage"), (cost < 0, "Credit"), (tax, "Tax"), else_="Usage")
+    return ibis.cases((correction, "Usage"), (refund, "Credit"), (tax, "Tax"), else_="Usage")
 
 
 def resource_type(resource_id: ir.StringValue, service: ir.StringValue) -> ir.StringValue:

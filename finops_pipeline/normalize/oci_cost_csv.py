@@ -58,11 +58,10 @@ def rules(row: ir.Table) -> list[Rule]:
 def kind(row: ir.Table) -> dict[str, ir.Value]:
     """Whether the row is a correction, and its ChargeCategory."""
     correction = is_true(row["lineItem/isCorrection"])
-    cost = row["number cost/myCost"]
     return {
         "is_correction": correction,
         "category": charge_category(
-            row["product/service"], row["product/Description"], cost, correction
+            row["product/service"], row["product/Description"], row.is_refund, correction
         ),
     }
 

@@ -64,11 +64,10 @@ def kind(row: ir.Table) -> dict[str, ir.Value]:
 
     Oracle's files call corrections adjustments; FOCUS 1.2 knows them by ChargeClass.
     """
-    cost = row["number BilledCost"]
     correction = row["oci_BackReferenceNumber"].notnull() | (
         row["ChargeClass"] == "Correction"
     ).fill_null(False)
-    found = charge_category(row["ServiceName"], row["ChargeDescription"], cost, correction)
+    found = charge_category(row["ServiceName"], row["ChargeDescription"], row.is_refund, correction)
     delivered = row["ChargeCategory"].isin(_CATEGORIES).fill_null(False)
     return {
         "is_correction": correction,

@@ -23,6 +23,7 @@ from finops_pipeline.contracts.forms import ibis_schema
 from finops_pipeline.contracts.tables import DAILY_DIMENSIONS, tables
 from finops_pipeline.engine.protocol import Engine
 from finops_pipeline.ingest import salvage
+from finops_pipeline.ingest.rows import CutOffError
 from finops_pipeline.lake.delta import LakeFile
 from finops_pipeline.lake.home import Home
 from finops_pipeline.query.explanation import (
@@ -269,21 +270,18 @@ def _read(home: Home, entry: Row | None, rows: set[int]) -> dict[int, str] | str
             return _records(path, len(entry["columns"]), rows)
     except FileNotFoundError:
         return f"{place} is missing; restore it from a backup"
-    except (OSError, salvage.CutOffError) as error:
+    except (OSError, CutOffError) as error:
         return f"{place} cannot be read: {getattr(error, 'strerror', None) or error}"
 
 
 def _records(path: Path, width: int, rows: set[int]) -> dict[int, str]:
     """Rows by number, 1 the first after the header: numbered as ingest numbers them."""
-    with salvage._open(path) as source:
-        lines = salvage._Lines(source)
-        salvage._header(lines)
-        records = islice(salvage._records(lines, width), max(rows))
-        return {
-            number: record.decode("utf-8", errors="backslashreplace")
-            for number, record in enumerate(records, 1)
-            if number in rows
-        }
+    found = islice(salvage.records(path, width), max(rows))
+    return {
+        number: record.decode("utf-8", errors="backslashreplace")
+        for number, record in enumerate(found, 1)
+        if number in rows
+    }
 
 
 def _joined(charge: Charge, read: Mapping[int, str] | str) -> Charge:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from finops_pipeline.engine.duckdb import LONGEST_LINE
-from finops_pipeline.ingest.salvage import CutOffError, read_names, salvage
+from finops_pipeline.ingest.rows import LONGEST_LINE, CutOffError
+from finops_pipeline.ingest.salvage import read_names, salvage
 
 
 def salvaged(folder: Path, content: bytes, width: int = 3) -> tuple[list[list[str]], list[object]]:

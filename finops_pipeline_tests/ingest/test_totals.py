@@ -12,7 +12,7 @@ import pytest
 from finops_pipeline.contracts.raw import raw_format
 from finops_pipeline.engine.duckdb import DuckDBEngine
 from finops_pipeline.ingest.reading import UnreadableReport, open_report
-from finops_pipeline.ingest.totals import Examination, Total, examine
+from finops_pipeline.ingest.totals import Examination, Examiner, Total
 from finops_pipeline_tests.normalize.pipeline import line, lines, report
 
 DAY = date(2026, 9, 9)
@@ -30,7 +30,9 @@ def examined(engine: DuckDBEngine, folder: Path, content: bytes) -> Examination:
     path = folder / "report.csv"
     path.write_bytes(content)
     opened = open_report(path, raw_format("oci_cost_csv"))
-    return examine(engine, opened, DELIVERED, FIRST, LAST, folder / "spool")
+    examiner = Examiner(engine, folder / "spool")
+    key = examiner.add(opened, DELIVERED, FIRST, LAST)
+    return examiner.results()[key]
 
 
 def test_by_day_and_currency(engine: DuckDBEngine, tmp_path: Path) -> None:

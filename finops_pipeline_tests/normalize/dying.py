@@ -65,7 +65,7 @@ def compiled(reports: Path) -> None:
         header = open_report(path, raw).header
         for foreign in (True, False):
             made = mapping(FORMAT, header, "acme", "USD", foreign)
-            needed += [*(sql for _, sql in made.steps), made.charges, made.rejected]
+            needed += [*(step.whole for step in made.steps), made.rejected]
     for sql in needed:
         assert sql.text
 
@@ -101,11 +101,11 @@ class Step:
         os.fsync = self.around(os.fsync)
         os.unlink = self.around(os.unlink)
         pq.write_table = self.around(pq.write_table)
+        pq.ParquetWriter.write_table = self.around(  # type: ignore[method-assign]
+            pq.ParquetWriter.write_table
+        )
         LakeTable._commit = self.around(LakeTable._commit)  # type: ignore[method-assign]
         DuckDBEngine.write = self.around(DuckDBEngine.write)  # type: ignore[method-assign]
-        DuckDBEngine.write_split = self.around(  # type: ignore[method-assign]
-            DuckDBEngine.write_split
-        )
 
 
 def forked(work: Callable[[], None]) -> int:

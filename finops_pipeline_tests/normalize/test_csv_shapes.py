@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 
-import ibis
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -196,10 +195,7 @@ def engine() -> Iterator[DuckDBEngine]:
     broken=st.sets(st.integers(0, 5), max_size=2),
     end=st.sampled_from(["\r\n", "\n"]),
 )
-def test_whatever_text_is_quoted_comes_back(
-    engine: DuckDBEngine, fields: list[str], broken: set[int], end: str
-) -> None:
-    rows = ibis.table({"text": "string", "report_row": "int64"}, name="text")
+def test_whatever_text_is_quoted_comes_back(fields: list[str], broken: set[int], end: str) -> None:
     out = io.StringIO(newline="")
     writer = csv.writer(out, lineterminator=end, quoting=csv.QUOTE_ALL)
     writer.writerow(COST_ROW)
@@ -212,12 +208,10 @@ def test_whatever_text_is_quoted_comes_back(
         path.write_bytes(out.getvalue().encode())
         opened = open_report(path, raw_format("oci_cost_csv"))
         found = with_rows(
-            engine,
-            "text",
             opened,
             {"text": list(COST_ROW).index("product/Description")},
             Path(folder),
-            lambda: engine.rows(engine.compile(rows.order_by("report_row"))).to_pylist(),
+            lambda tables: [row for table in tables for row in table.to_pylist()],
         )
     assert [row["text"] for row in found] == [field or None for field in fields]
     assert len(opened.bad_rows) == len([b for b in broken if b < len(fields)])
