@@ -1,4 +1,4 @@
-# make demo · make test · make dev · make bench · make lint
+# make demo · make test · make fuzz · make dev · make bench · make lint
 # Everything is installed into .venv, at the versions of constraints.txt.
 
 PYTHON ?= python3.11
@@ -6,8 +6,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 TESTS ?= finops_pipeline_tests
+RUNS ?= 100000
+SEED ?= 1
 
-.PHONY: demo test dev bench lint types fix validate browser clean
+.PHONY: demo test fuzz dev bench lint types fix validate browser clean
 
 $(READY): pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null 2>&1 && $(PYTHON) -m venv $(VENV) || python3 -m venv $(VENV)
@@ -24,6 +26,10 @@ dev: $(READY)             ## the Dagster UI on http://127.0.0.1:3000
 test: $(READY)            ## lint, types and all tests
 	$(MAKE) lint types
 	$(BIN)/python -m pytest $(TESTS) -n 2 --dist loadgroup
+
+fuzz: $(READY)            ## 100,000 made-up and damaged reports through the reader: RUNS=… SEED=…
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,fuzz]'
+	$(BIN)/python -m finops_pipeline_tests.fuzz.reader --runs $(RUNS) --seed $(SEED)
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -45,4 +51,4 @@ validate: $(READY)        ## the official FOCUS validator on the demo's export
 	$(BIN)/python scripts/focus_validator/run.py .finops/focus-1.2.parquet
 
 clean:
-	rm -rf $(VENV) .venv312 .finops .dagster .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .venv312 .finops .dagster .mypy_cache .ruff_cache .pytest_cache .hypothesis .fuzz

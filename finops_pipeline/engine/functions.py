@@ -61,9 +61,15 @@ def parse_time(text: ir.StringValue) -> ir.TimestampValue:
 
 
 def parse_number(text: ir.StringValue) -> ir.DecimalValue:
-    """The number that a text is, at 18 digits after the point, half up; null when it is none."""
-    plain = text.contains("_").ifelse(ibis.null(str), text)  # DuckDB reads 1_000 as a thousand
-    return plain.try_cast(MONEY)
+    """The number that a text is, at 18 digits after the point, half up; null when it is none.
+
+    Null too for what DuckDB reads as another number than it says: 1_000 as a thousand, and with an
+    exponent no fraction digit after the 38th, so that 0.<40 zeros>5e41 would be nothing. With an
+    exponent 40 characters are read, more than any decimal128 needs.
+    """
+    long = text.length() > 40
+    misread = long.ifelse(text.re_search("[_eE]"), text.contains("_"))
+    return misread.ifelse(ibis.null(str), text).try_cast(MONEY)
 
 
 def countable(value: ir.DecimalValue) -> ir.DecimalValue:

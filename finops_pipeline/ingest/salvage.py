@@ -23,6 +23,7 @@ _SHOWN = 200  # characters of a bad value that are kept
 _LINE_END = "\r\n"
 _MARK = b"\xef\xbb\xbf"  # a byte-order mark
 _CLOSING_QUOTE = re.compile(r'[^"]*+(?:""[^"]*+)*+"')
+_QUOTED = re.compile(r'"[^"]*+(?:""[^"]*+)*+"')
 
 
 @dataclass(frozen=True)
@@ -68,12 +69,13 @@ def records(path: Path, width: int) -> Iterator[bytes]:
 def read_names(path: Path) -> tuple[list[str], bool]:
     """The report's column names: its first record; empty when it has none. Raises CutOffError.
 
-    Beside them, whether they stand where the engine looks for them: on the first line, alone.
+    Beside them, whether they stand where the engine looks for them: on the first line, alone. It
+    passes over a line by its quotes, so with a misplaced one it would pass over all rows.
     """
     with open_text(path) as source:
         header, plain = _header(_Lines(source))
     text = header.decode("utf-8", errors="replace")
-    return (_fields(text) or [[]])[0], plain
+    return (_fields(text) or [[]])[0], plain and _is_well_quoted(text)
 
 
 class _Lines:
@@ -112,6 +114,8 @@ def _header(lines: _Lines) -> tuple[bytes, bool]:
         if not (text := line.removeprefix(_MARK.decode("latin-1"))).strip(_LINE_END):
             plain = False
             continue
+        if text != line and (name := _QUOTED.match(text)) and "," in name.group():
+            plain = False  # after a byte-order mark the engine does not see the quote
         size = len(text)
         record = [text]
         is_open = _is_open(text, False)
@@ -195,13 +199,29 @@ def _is_open(line: str, is_open: bool) -> bool:
             is_open = True
 
 
-def _is_row(text: str, width: int) -> bool:
-    """Whether lines are one row without a mistake: nothing may follow a closing quote."""
+def _is_well_quoted(text: str) -> bool:
+    """Whether every quote of a record is closed, and nothing follows a closing one."""
     try:
-        found = _fields(text.rstrip(_LINE_END), strict=True)
+        _fields(text, strict=True)
     except csv.Error:
         return False
-    return len(found) == 1 and len(found[0]) == width
+    return True
+
+
+def _is_row(text: str, width: int) -> bool:
+    """Whether lines are one row without a mistake."""
+    text = text.rstrip(_LINE_END)
+    if not _is_well_quoted(text):
+        return False
+    found = _fields(text)
+    return len(found) == 1 and len(_without_surplus(found[0], width)) == width
+
+
+def _without_surplus(fields: list[str], width: int) -> list[str]:
+    """Fields without the empty ones after the last column, which the engine passes over too."""
+    while len(fields) > width and not fields[-1]:
+        fields = fields[:-1]
+    return fields
 
 
 def _parse(row: int, record: bytes, width: int) -> list[str] | BadRow:
@@ -215,7 +235,7 @@ def _parse(row: int, record: bytes, width: int) -> list[str] | BadRow:
     try:
         text = record.decode("utf-8")
     except UnicodeDecodeError as error:
-        found = _fields(record.decode("utf-8", errors="replace"))
+        found = [_without_surplus(f, width) for f in _fields(record.decode(errors="replace"))]
         broken = record[max(0, error.start - 20) : error.end + 20]
         return BadRow(
             row,
@@ -226,6 +246,7 @@ def _parse(row: int, record: bytes, width: int) -> list[str] | BadRow:
         )
     found = _fields(text)
     fields = found[0] if len(found) == 1 else [field for part in found for field in part]
+    fields = _without_surplus(fields, width)
     if len(fields) != width or len(found) != 1:
         reason = f"the row has {len(fields)} fields; the header has {width}"
         return BadRow(row, "(whole row)", shown, reason, ())

@@ -33,6 +33,12 @@ def test_rows_keep_their_numbers(tmp_path: Path, end: bytes) -> None:
     ]
 
 
+def test_empty_fields_after_the_last_column_are_none(tmp_path: Path) -> None:
+    good, bad = salvaged(tmp_path, b'a,b,c\n1,2,3,\n1,2,,"",\n1,2,"3\n3",\n1,2,3,,x\n1,2\n')
+    assert good == [["1", "2", "3", "1"], ["1", "2", "", "2"], ["1", "2", "3\n3", "3"]]
+    assert [row for row, _ in bad] == [4, 5]
+
+
 def test_a_quote_that_is_not_closed_ends_with_its_row(tmp_path: Path) -> None:
     content = b'a,b,c\n1,"2,3\n4,5,6\n7,"8",9\n1,2,"3\n'
     good, bad = salvaged(tmp_path, content)
@@ -71,6 +77,10 @@ def test_the_longest_row_there_may_be(tmp_path: Path) -> None:
         (b"a,b", ["a", "b"], True),
         (b"\r\n\na,b\n", ["a", "b"], False),
         (b"\xef\xbb\xbf\na,b\n", ["a", "b"], False),
+        (b'a,"b"c\n', ["a", "bc"], False),
+        (b'a,"b', ["a", "b"], False),
+        (b'\xef\xbb\xbf"a","b, c"\n', ["a", "b, c"], True),
+        (b'\xef\xbb\xbf"a, ""b""",c\n', ['a, "b"', "c"], False),
         (b'a,"b\nc"\n', ["a", "b\nc"], False),
         (b"", [], True),
         (b"\n\n", [], False),

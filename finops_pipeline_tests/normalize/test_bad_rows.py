@@ -34,6 +34,7 @@ BAD: dict[str, tuple[str, str, str]] = {
     "decimal comma": ("cost", "1,5", NUMBER),
     "underscore": ("cost", "1_000", NUMBER),
     "underscore in exponent": ("cost", "1e1_0", NUMBER),
+    "longer than is read right": ("cost", "0." + "0" * 40 + "5e41", NUMBER),
     "currency sign": ("cost", "$5", NUMBER),
     "not a number": ("cost", "NaN", NUMBER),
     "infinite": ("cost", "inf", NUMBER),
@@ -140,6 +141,7 @@ ROUNDED_COSTS = {
     "4.9E-19": "0",
     "1e-400": "0",
     "12345.67890123456789012e-2": "123.456789012345678901",
+    "-1.234567890123456789012345678901234E-7": "-0.000000123456789012",
 }
 
 
