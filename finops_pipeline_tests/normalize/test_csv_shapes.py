@@ -174,11 +174,17 @@ def test_odd_text_is_kept_as_it_is(tmp_path: Path, raw: str, text: str | None) -
 
 
 @pytest.mark.parametrize("end", [b"\r\n", b"\n", b"\r"], ids=["CRLF", "LF", "CR"])
-def test_a_marked_report_whose_first_name_has_a_comma(tmp_path: Path, end: bytes) -> None:
-    rows = joined(b'"tags/a, b",' + HEAD, b"x," + A, b"," + B, end=end)
-    outcome = run(tmp_path, MARK + rows)
+@pytest.mark.parametrize(
+    ("first", "key"),
+    [(MARK + b'"tags/a,"', "a,"), (b'"tags/a"b', "ab"), (b'x,"tags/a"\'', "a'")],
+    ids=["a comma after a mark", "text after a quote", "text after a later quote"],
+)
+def test_an_odd_header_costs_no_row(tmp_path: Path, first: bytes, key: str, end: bytes) -> None:
+    more = b"," * (key == "a'")
+    rows = joined(first + b"," + HEAD, more + b"x," + A, more + b"," + B, end=end)
+    outcome = run(tmp_path, rows)
     assert list(outcome.costs) == ["a", "b"]
-    assert [c["Tags"] for c in outcome.charges] == ['{"a, b":"x"}', "{}"]
+    assert [c["Tags"] for c in outcome.charges] == [f'{{"{key}":"x"}}', "{}"]
 
 
 def test_column_names_in_any_case_and_with_odd_text(tmp_path: Path) -> None:
