@@ -52,11 +52,13 @@ _share_product = _builtin("multiply", ("decimal(24, 6)", "decimal(13, 12)"), "de
 def parse_time(text: ir.StringValue) -> ir.TimestampValue:
     """The instant that a text names, in UTC; null when it names none.
 
-    The day is parsed on its own too, because strptime turns 30 February into 2 March.
+    The day is parsed on its own too, because strptime turns 30 February into 2 March, and takes
+    `infinity` for a time.
     """
-    real_day = text.strip().left(10).try_cast("date")
+    day = text.strip().left(10).try_cast("date")
+    real_day = day.between(ibis.date(1, 1, 1), ibis.date(9999, 12, 31)).fill_null(False)
     none = ibis.null("timestamp('UTC', 6)")
-    parsed: ir.TimestampValue = real_day.isnull().ifelse(none, _try_strptime(text, TIME_FORMATS))
+    parsed: ir.TimestampValue = real_day.ifelse(_try_strptime(text, TIME_FORMATS), none)
     return parsed
 
 

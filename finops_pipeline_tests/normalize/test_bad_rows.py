@@ -56,6 +56,7 @@ BAD: dict[str, tuple[str, str, str]] = {
     "end before start": ("end", "2026-09-09T09:00Z", "after the start"),
     "end at start": ("end", "2026-09-09T10:00Z", "after the start"),
     "end is 30 February": ("end", "2026-02-30T11:00Z", "after the start"),
+    "end without end": ("end", "infinity", "after the start"),
     "empty end": ("end", "", "after the start"),
     "no such currency": ("currency", "ZZZ", "ISO 4217"),
     "currency in lower case": ("currency", "usd", "ISO 4217"),
