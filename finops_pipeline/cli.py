@@ -18,6 +18,7 @@ import typer
 
 from finops_pipeline import console
 from finops_pipeline.config import ConfigError, Settings
+from finops_pipeline.lake.place import StoreFailing, StoreRefused
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -79,7 +80,7 @@ def _show_demo(settings: Settings, config: Path) -> None:
         for by in ("service", "owner"):
             query = CostQuery(by=(by,), top=12)
             console.answer(f"Effective cost by {by}\n{show(ask(pipeline.home, engine, query))}")
-    home = settings.home
+    home = pipeline.home.path
     console.answer(
         f"Reports   {config.parent}\n"
         f"Lake      {home / 'lake'} (Delta tables)\n"
@@ -240,7 +241,7 @@ def rejected(
 
     pipeline = Pipeline(_settings(config))
     period = _period(since, until)
-    with pipeline.engine() as engine:
+    with _teaching(), pipeline.engine() as engine:
         rows = rejected_rows(pipeline.home, engine, *period)
     console.answer(show_rejected(rows, output))
     if len(rows) == LIMIT:
@@ -278,8 +279,10 @@ def _teaching(*errors: type[Exception]) -> Iterator[None]:
     """Errors that a user can cause, as one message and exit code 2."""
     try:
         yield
+    except StoreFailing as error:
+        console.problems([str(error)])
     except Exception as error:
-        if not isinstance(error, (ConfigError, *errors)):
+        if not isinstance(error, (ConfigError, StoreRefused, *errors)):
             raise
         console.wrong_use(str(error))
 

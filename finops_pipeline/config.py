@@ -6,6 +6,8 @@ own models (`allocate/rules.py`).
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -26,6 +28,12 @@ Name = Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
 Amount = Annotated[Decimal, Field(gt=0, max_digits=38, decimal_places=18)]
 
 _UNKNOWN_KEY = "unknown_key"
+_HOME_ADDRESS = "home_address"
+# A bucket and a prefix, and nothing else: no key, no secret, no option.
+_STORE = re.compile(r"(s3|gs|az)://[A-Za-z0-9][A-Za-z0-9._-]*(/[^?#@\s]*)?")
+
+
+WORK = Path(".finops")  # the work folder of a home in an object store
 
 
 class ConfigError(Exception):
@@ -110,10 +118,15 @@ class Budget(_Model):
 
 
 class Settings(_Model):
-    """All of `finops.yaml`. Relative paths are relative to the file's folder."""
+    """All of `finops.yaml`. Relative paths are relative to the file's folder.
+
+    `home` is a folder, or `s3://`, `gs://` or `az://` with a bucket and a prefix; `work` is the
+    folder of a home in a store for what is only working material.
+    """
 
     reporting_currency: str = "USD"
-    home: Path = Path(".finops")
+    home: Path | str = Path(".finops")
+    work: Path | None = None
     engine: Literal["duckdb"] = "duckdb"
     first_day: date = date(2019, 1, 1)
     sources: tuple[Source, ...] = ()
@@ -134,10 +147,29 @@ class Settings(_Model):
 
     @field_validator("home", mode="before")
     @classmethod
-    def _home_is_a_folder(cls, value: object) -> object:
-        if isinstance(value, str) and ("://" in value or not value.strip()):
-            raise PydanticCustomError("home", "home is a folder on this machine, such as .finops")
-        return value
+    def _home_is_a_folder_or_a_bucket(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        if not value.strip():
+            raise PydanticCustomError("home", "home is a folder, such as .finops, or a bucket")
+        if "://" not in value:
+            return Path(value)
+        if not _STORE.fullmatch(value):
+            raise PydanticCustomError(
+                _HOME_ADDRESS,
+                "home is a folder, such as .finops, or s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or "
+                "az://CONTAINER/PREFIX; who may come in is for the environment to say, not for "
+                "this file (what was given is not shown: it may hold a secret)",
+            )
+        return value.rstrip("/")
+
+    @model_validator(mode="after")
+    def _work_is_for_a_bucket(self) -> Settings:
+        if self.work is not None and isinstance(self.home, Path):
+            raise PydanticCustomError(
+                "twice", "work is for a home in an object store; a folder holds its own work"
+            )
+        return self
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> Settings:
@@ -188,10 +220,16 @@ def explain_validation(error: ValidationError) -> str:
     for item in error.errors():
         place = ".".join(str(part) for part in item["loc"]) or "(top level)"
         # What was given says nothing where it is missing, or where it is the whole section.
-        silent = item["type"] in ("missing", _UNKNOWN_KEY, "twice")
+        silent = item["type"] in ("missing", _UNKNOWN_KEY, _HOME_ADDRESS, "twice")
         given = "" if silent else f", not {item['input']!r}"
         lines.append(f"{place}: {item['msg']}{given}")
     return "\n".join(lines)
+
+
+def _resolved_home(settings: Settings, absolute: Callable[[Path], Path]) -> dict[str, object]:
+    if isinstance(settings.home, Path):
+        return {"home": absolute(settings.home)}
+    return {"work": absolute(settings.work or WORK)}
 
 
 def _resolved(settings: Settings, folder: Path) -> Settings:
@@ -211,7 +249,7 @@ def _resolved(settings: Settings, folder: Path) -> Settings:
     )
     return settings.model_copy(
         update={
-            "home": absolute(settings.home),
+            **_resolved_home(settings, absolute),
             "rules": settings.rules and absolute(settings.rules),
             "rates": settings.rates and absolute(settings.rates),
             "sources": sources,

@@ -45,7 +45,7 @@ WRONG: dict[str, tuple[str, tuple[str, ...]]] = {
     "currency": ("reporting_currency: DOLLAR", ("reporting_currency", "ISO 4217", "'DOLLAR'")),
     "no currency": ("reporting_currency: QQQ", ("reporting_currency", "ISO 4217", "'QQQ'")),
     "memory": ("memory_limit: lots", ("memory_limit", "'lots'")),
-    "home": ("home: 's3://bucket/lake'", ("home", "folder", "'s3://bucket/lake'")),
+    "home": ("home: 'ftp://bucket/lake'", ("home", "folder", "s3://BUCKET/PREFIX")),
     "YAML": ("sources: [", ("not readable as YAML", "line 1")),
     "key twice": ("home: a\nhome: b", ("'home' stands here twice", "line 2")),
     "no mapping": ("- home", ("(top level)", "dictionary", "['home']")),

@@ -4,6 +4,7 @@ The folder is the memory of all that was ever announced, and so is kept for good
 
     <folder>/events/<id>.json      the event, recorded: it will be sent
     <folder>/sent/<sink>/<id>      empty: that sink has taken it
+    <folder>/claims/<sink>/<id>    in an object store only: somebody is sending it
 
 A kill between any two steps leaves an event that is sent at the next delivery, or sent again to a
 sink that did take it: at least once, and exactly once where the sink looks at the id. The caller
@@ -16,8 +17,10 @@ What an event says is in `events.py`; the sinks are in `sinks.py`.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from cloudevents.core.v1.event import CloudEvent
@@ -25,10 +28,14 @@ from filelock import FileLock
 
 from finops_pipeline.actuate.events import from_json, to_json
 from finops_pipeline.actuate.sinks import Sink, SinkError
-from finops_pipeline.durable import make_folder, sync_folder, write_whole
+from finops_pipeline.durable import make_folder
+from finops_pipeline.lake.place import Folder, Place
 
 # Ids and sink names become file names: nothing that could leave the folder or hide in it.
 _EVENT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+# Longer than a sink takes for an event; after it, who claimed an event in a store has died.
+_LEASE = timedelta(minutes=15)
+_PATIENCE = 60.0  # seconds to wait for another machine that is sending
 _SINK_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 
@@ -41,11 +48,12 @@ class DeliveryError(Exception):
 
 
 class Outbox:
-    """The events in a folder on a local disk. Any number of processes may use it at once."""
+    """The events in a folder or an object store. Any number of processes may use it at once."""
 
-    def __init__(self, folder: Path) -> None:
-        self._events = folder / "events"
-        self._sent = folder / "sent"
+    def __init__(self, place: Path | Place, locks: Path | None = None) -> None:
+        """`locks` is a folder on this machine, for a place that is none."""
+        self._place = Folder(place) if isinstance(place, Path) else place
+        self._locks = locks or Path(self._place.location())
 
     def record(self, events: Iterable[CloudEvent]) -> int:
         """Record the events durably; returns how many were new.
@@ -53,15 +61,18 @@ class Outbox:
         The first event of an id stands: one that comes again, also with other content after a
         restatement, changes nothing. Raises ValueError for an id that cannot be a file name.
         """
-        make_folder(self._events)
         new = 0
-        with FileLock(self._events / ".lock"):
+        with self._locked("events"):
             for event in events:
-                path = self._events / f"{_checked(event.get_id(), _EVENT_ID)}.json"
-                if not path.exists():
-                    write_whole(path, to_json(event))
-                    new += 1
+                name = f"events/{_checked(event.get_id(), _EVENT_ID)}.json"
+                new += self._place.create(name, to_json(event))
         return new
+
+    @contextmanager
+    def _locked(self, folder: str) -> Iterator[None]:
+        make_folder(self._locks / folder)
+        with FileLock(self._locks / folder / ".lock"):
+            yield
 
     def pending(self, sink_name: str) -> list[CloudEvent]:
         """The recorded events that the sink has not had, ordered by their time, then their id.
@@ -69,12 +80,10 @@ class Outbox:
         To a sink never seen before, that is every event there ever was.
         Raises OutboxError for a file that holds no event.
         """
-        sent = self._sent / _checked(sink_name, _SINK_NAME)
-        events = [
-            _read(path)
-            for path in self._events.glob("*.json")
-            if not (sent / path.name.removesuffix(".json")).exists()
-        ]
+        sent = set(self._place.below(f"sent/{_checked(sink_name, _SINK_NAME)}").names())
+        recorded = self._place.below("events")
+        names = [n for n in recorded.names() if n.endswith(".json")]
+        events = [_read(recorded, n) for n in names if n.removesuffix(".json") not in sent]
         return sorted(events, key=_order)
 
     def deliver(self, sinks: Sequence[Sink]) -> int:
@@ -102,18 +111,31 @@ class Outbox:
         return taken
 
     def _deliver_to(self, sink: Sink) -> int:
-        sent = self._sent / _checked(sink.name, _SINK_NAME)
-        make_folder(sent)
+        name = _checked(sink.name, _SINK_NAME)
         taken = 0
         # A lock for each sink: two deliveries do not send the same event twice, and a slow sink
-        # holds up neither the others nor who records.
-        with FileLock(sent / ".lock"):
+        # holds up neither the others nor who records. Runs on other machines see the claim.
+        with self._locked(f"sent/{name}"):
             for event in self.pending(sink.name):
-                sink.send(event)
-                (sent / event.get_id()).touch()
-                sync_folder(sent)
-                taken += 1
+                taken += self._send(sink, event.get_id(), event)
         return taken
+
+    def _send(self, sink: Sink, identity: str, event: CloudEvent) -> bool:
+        """Send an event unless another machine does; returns whether it was sent here."""
+        claim, sent = (f"{kind}/{sink.name}/{identity}" for kind in ("claims", "sent"))
+        patience = time.monotonic() + _PATIENCE
+        while not self._place.claim(claim, _LEASE):
+            if time.monotonic() > patience:
+                raise SinkError(f"another run has been sending event {identity} for long")
+            time.sleep(0.2)
+        try:
+            if self._place.holds(sent):  # the other was quicker
+                return False
+            sink.send(event)
+            self._place.mark(sent)
+            return True
+        finally:
+            self._place.release(claim)
 
 
 def _checked(name: str, pattern: re.Pattern[str]) -> str:
@@ -126,14 +148,14 @@ def _order(event: CloudEvent) -> tuple[datetime, str]:
     return event.get_time() or datetime.min.replace(tzinfo=UTC), event.get_id()
 
 
-def _read(path: Path) -> CloudEvent:
+def _read(recorded: Place, name: str) -> CloudEvent:
     try:
-        event = from_json(path.read_bytes())
-        if f"{event.get_id()}.json" != path.name:
+        event = from_json(recorded.read(name))
+        if f"{event.get_id()}.json" != name:
             raise ValueError(f"its id is {event.get_id()!r}")
     except ValueError as error:
         raise OutboxError(
-            f"{path}: not the event it should be: {error}. Move it away, and run its charge day "
-            "again: the event is then recorded anew."
+            f"{recorded.location(name)}: not the event it should be: {error}. Move it away, and "
+            "run its charge day again: the event is then recorded anew."
         ) from None
     return event

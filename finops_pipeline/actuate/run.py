@@ -74,7 +74,7 @@ class Actuate:
 
     def outbox(self) -> Outbox:
         """Where events wait to be sent, and what was sent is remembered."""
-        return Outbox(self.home.outbox)
+        return Outbox(self.home.outbox, self.home.path / "outbox")
 
     def file_sink(self) -> FileSink:
         """The sink that writes one line an event."""

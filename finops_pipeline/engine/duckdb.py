@@ -35,8 +35,13 @@ class DuckDBEngine:
 
     quick = True
 
-    def __init__(self, memory_limit: str, spill: Path | None = None) -> None:
+    def __init__(
+        self, memory_limit: str, spill: Path | None = None, filesystem: Any = None
+    ) -> None:
+        """`filesystem` is an fsspec one, through which locations of its protocol are read."""
         self.connection = duckdb.connect()
+        if filesystem is not None:
+            self.connection.register_filesystem(filesystem)
         self._ibis = ibis.duckdb.from_connection(self.connection)
         for name, value in {
             "TimeZone": "UTC",

@@ -124,7 +124,7 @@ def store_compartments(
         for c in listed
     ]  # fmt: skip
     file = LakeFile((source,), _hash(rows))
-    if rows:
+    if rows and not table.holds(file):
         table.write(file, pa.Table.from_pylist(rows, schema=arrow_schema(table.table)))
     table.replace([(source,)], [file] if rows else [])
     return known

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from functools import cached_property
@@ -19,7 +19,7 @@ import pyarrow as pa
 from finops_pipeline.contracts.forms import arrow_schema
 from finops_pipeline.contracts.tables import tables
 from finops_pipeline.ingest.totals import Total
-from finops_pipeline.lake.delta import LakeFile, LakeTable
+from finops_pipeline.lake.delta import LakeFile, LakeTable, Overtaken
 
 
 @dataclass(frozen=True)
@@ -69,8 +69,13 @@ class Ledger:
         self._table = table
         self.source = source
         self._entries: dict[str, LedgerEntry] = {}
-        for file in table.files(source):
-            self._entries |= {e.report_id: e for e in _read(table, file)}
+        self._look()
+
+    def _look(self) -> None:
+        """Take in what the table holds now."""
+        self._seen = self._table.seen()
+        for file in self._table.files(self.source):
+            self._entries |= {e.report_id: e for e in _read(self._table, file)}
 
     @property
     def entries(self) -> list[LedgerEntry]:
@@ -120,7 +125,18 @@ class Ledger:
         return self._entries.get(report_id)
 
     def record(self, entries: Iterable[LedgerEntry]) -> None:
-        """Make reports known, all in one commit; a known report takes the place of itself."""
+        """Make reports known, all in one commit; a known report takes the place of itself.
+
+        What another run recorded meanwhile stays known beside them.
+        """
+        entries = list(entries)
+        while True:
+            try:
+                return self._record(entries)
+            except Overtaken:
+                self._look()
+
+    def _record(self, entries: Sequence[LedgerEntry]) -> None:
         changed: set[date] = set()
         for entry in entries:
             self._entries[entry.report_id] = entry
@@ -133,7 +149,8 @@ class Ledger:
             if entry.delivery_day in changed:
                 by_day[entry.delivery_day].append(entry)
         files = [_write(self._table, self.source, day, found) for day, found in by_day.items()]
-        self._table.replace([(self.source, day.isoformat()) for day in changed], files)
+        days = [(self.source, day.isoformat()) for day in changed]
+        self._table.replace(days, files, seen=self._seen)
 
 
 def _write(table: LakeTable, source: str, day: date, entries: list[LedgerEntry]) -> LakeFile:

@@ -24,7 +24,7 @@ class Archive:
         A reader sees all of the report or nothing.
         """
         place = PurePosixPath(source, day, identity[:16], PurePosixPath(name).name).as_posix()
-        self._place.publish(fetched, place, lasting=True)
+        self._place.publish({place: fetched}, lasting=True)
         return place
 
     def local(self, place: str) -> AbstractContextManager[Path]:

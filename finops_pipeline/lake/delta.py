@@ -31,6 +31,11 @@ T = TypeVar("T")
 Partition = tuple[str, ...]
 
 _COMMIT_ATTEMPTS = 20
+_KEPT_FOR = 600.0  # seconds: it holds credentials, which expire
+
+
+class Overtaken(Exception):
+    """Another run changed the same partitions since this one looked; run again to see both."""
 
 
 @dataclass(frozen=True, order=True)
@@ -47,6 +52,8 @@ class LakeTable:
     def __init__(self, lake: Path | Place, table: Table) -> None:
         self.table = table
         self._place = (Folder(lake) if isinstance(lake, Path) else lake).below(table.name)
+        self._rows: dict[LakeFile, int] = {}
+        self._kept: tuple[DeltaTable, float] | None = None  # only of a place that is shared
 
     @property
     def root(self) -> str:
@@ -61,9 +68,11 @@ class LakeTable:
         """Whether the file lies at its place, in the table or not."""
         return self._place.holds(self._name(file))
 
-    def place(self, finished: Path, file: LakeFile) -> None:
-        """Lay a finished local Parquet file where the file belongs."""
-        self._place.publish(finished, self._name(file))
+    def place(self, finished: Mapping[LakeFile, Path]) -> None:
+        """Lay finished local Parquet files where they belong; they are not in the lake yet."""
+        for file, path in finished.items():
+            self._rows[file] = int(pq.read_metadata(path).num_rows)
+        self._place.publish({self._name(f): path for f, path in finished.items()})
 
     def make(self, file: LakeFile, write: Callable[[Path], T]) -> T:
         """Let `write` make the Parquet file at a local path that it is given, and lay it there."""
@@ -74,25 +83,35 @@ class LakeTable:
         content = pa.BufferOutputStream()
         pq.write_table(rows.cast(arrow_schema(self.table)), content, compression="zstd")
         self._place.write(self._name(file), content.getvalue().to_pybytes())
+        self._rows[file] = rows.num_rows
         return file
 
     def rows(self, file: LakeFile) -> int:
-        """How many rows the file holds, from its footer."""
-        with self._place.open(self._name(file)) as opened:
-            return int(pq.read_metadata(opened).num_rows)
+        """How many rows the file holds, from the log or its footer."""
+        if file not in self._rows:
+            with self._place.open(self._name(file)) as opened:
+                self._rows[file] = int(pq.read_metadata(opened).num_rows)
+        return self._rows[file]
 
     def read(self, file: LakeFile) -> pa.Table:
         """All that the file holds: for small tables."""
-        with self._place.open(self._name(file)) as opened:
-            return pq.read_table(opened, partitioning=None)
+        return pq.read_table(pa.BufferReader(self.content(file)), partitioning=None)
+
+    def content(self, file: LakeFile) -> bytes:
+        """The file's bytes: for small tables."""
+        return self._place.read(self._name(file))
 
     def exists(self) -> bool:
         """Whether the table was ever written."""
-        return bool(DeltaTable.is_deltatable(self.root, self._place.delta_options()))
+        if self._kept is not None:
+            return True
+        with self._place.teaching():
+            return bool(DeltaTable.is_deltatable(self.root, self._place.delta_options()))
 
     def version(self) -> int:
         """The newest version; -1 when the table was never written."""
-        return int(self._delta().version()) if self.exists() else -1
+        delta = self._now()
+        return -1 if delta is None else int(delta.version())
 
     def files(
         self, *prefix: str, as_of: datetime | int | None = None, **where: Iterable[str]
@@ -101,13 +120,14 @@ class LakeTable:
 
         `as_of` reads an earlier state: a time, or a version.
         """
-        if not self.exists():
+        delta = self._now(own=as_of is not None)
+        if delta is None:
             return []
-        delta = self._delta()
         if as_of is not None:
-            if isinstance(as_of, datetime) and _before_first_version(delta, as_of):
-                return []
-            delta.load_as_version(as_of)
+            with self._place.teaching():
+                if isinstance(as_of, datetime) and _before_first_version(delta, as_of):
+                    return []
+                delta.load_as_version(as_of)
         return self._files(delta, prefix, {k: set(v) for k, v in where.items()})
 
     def _files(
@@ -119,24 +139,38 @@ class LakeTable:
             for name in self.table.partition_by
         ]
         wanted = [(self.table.partition_by.index(k), v) for k, v in where.items()]
+        paths, counts = (actions.column(n).to_pylist() for n in ("path", "num_records"))
         found = []
-        for path, *values in zip(actions.column("path").to_pylist(), *columns, strict=True):
+        for path, count, *values in zip(paths, counts, *columns, strict=True):
             partition = tuple(values)
             if partition[: len(prefix)] == prefix and all(partition[i] in v for i, v in wanted):
-                found.append(LakeFile(partition, PurePosixPath(path).stem))
+                file = LakeFile(partition, PurePosixPath(path).stem)
+                found.append(file)
+                if self._place.shared and count is not None:
+                    self._rows[file] = count
         return sorted(found)
+
+    def seen(self) -> int | None:
+        """The state that a run starts from, for `replace`; None where a lock lets in one run only.
+
+        A folder has one machine's runs, and they take a lock for each source. A store may have
+        several machines', and each finds out when it commits.
+        """
+        return self.version() if self._place.shared else None
 
     def replace(
         self,
         prefixes: Iterable[Partition],
         files: Iterable[LakeFile],
         note: Mapping[str, str] | None = None,
+        seen: int | None = None,
     ) -> bool:
         """Make `files` all that the partitions below `prefixes` hold, in one commit.
 
         Files that are in the table already stay untouched; when nothing differs there is no
         commit. Returns whether there was one. A commit that another writer overtook is tried
-        again on the newer state: the two wrote different partitions, or the same bytes.
+        again on the newer state: the two wrote different partitions, or the same bytes. Raises
+        Overtaken when these partitions are not what they were in the state `seen`.
         """
         wanted = set(files)
         scopes = set(prefixes)
@@ -147,6 +181,11 @@ class LakeTable:
             added, removed = sorted(wanted - present), sorted(replaced - wanted)
             if not added and not removed:
                 return False
+            if seen is not None and replaced != self._at(seen, scopes):
+                raise Overtaken(
+                    f"{self.table.name}: another run rebuilt the same days meanwhile; its figures "
+                    "stand, and the next run looks at both"
+                )
             try:
                 self._commit(delta, added, removed, note or {}, scopes)
             except CommitFailedError:
@@ -157,25 +196,48 @@ class LakeTable:
                 return True
         raise AssertionError("unreachable")
 
+    def _at(self, version: int, scopes: set[Partition]) -> set[LakeFile]:
+        """What the partitions held in a state that was seen."""
+        known = self.files(as_of=version) if version >= 0 else []
+        return {f for f in known if _within(f.partition, scopes)}
+
     def append(self, files: Iterable[LakeFile], note: Mapping[str, str] | None = None) -> bool:
         """Add files beside what the table holds. Returns whether any was new."""
         return self.replace([], files, note)
 
     def _open(self) -> DeltaTable:
         if not self.exists():
-            DeltaTable.create(
-                self.root,
-                schema=arrow_schema(self.table),
-                mode="ignore",
-                partition_by=list(self.table.partition_by),
-                name=self.table.name,
-                description=self.table.description,
-                storage_options=self._place.delta_options(),
-            )
+            with self._place.teaching():
+                DeltaTable.create(
+                    self.root,
+                    schema=arrow_schema(self.table),
+                    mode="ignore",
+                    partition_by=list(self.table.partition_by),
+                    name=self.table.name,
+                    description=self.table.description,
+                    storage_options=self._place.delta_options(),
+                )
         return self._delta()
 
+    def _now(self, own: bool = False) -> DeltaTable | None:
+        """The newest state for reading; None when the table was never written.
+
+        In a store it is kept and brought up to date, which saves asking for each entry of the log.
+        An `own` one may be loaded with another state.
+        """
+        kept, since = self._kept or (None, 0.0)
+        if not own and kept is not None and time.monotonic() - since < _KEPT_FOR:
+            with self._place.teaching():
+                kept.update_incremental()
+            return kept
+        delta = self._delta() if self.exists() else None
+        if delta is not None and not own and self._place.shared:
+            self._kept = delta, time.monotonic()
+        return delta
+
     def _delta(self) -> DeltaTable:
-        return DeltaTable(self.root, storage_options=self._place.delta_options())
+        with self._place.teaching():
+            return DeltaTable(self.root, storage_options=self._place.delta_options())
 
     def _commit(
         self,
@@ -196,15 +258,16 @@ class LakeTable:
             )
             for f in removed
         ]
-        delta.create_write_transaction(
-            actions,
-            mode="append",
-            schema=arrow_schema(self.table),
-            partition_by=list(self.table.partition_by),
-            commit_properties=CommitProperties(
-                custom_metadata=dict(note), app_transactions=_marks(scopes, delta.version())
-            ),
-        )
+        with self._place.teaching():
+            delta.create_write_transaction(
+                actions,
+                mode="append",
+                schema=arrow_schema(self.table),
+                partition_by=list(self.table.partition_by),
+                commit_properties=CommitProperties(
+                    custom_metadata=dict(note), app_transactions=_marks(scopes, delta.version())
+                ),
+            )
 
     def _add(self, file: LakeFile, now: int) -> AddAction:
         return AddAction(

@@ -7,8 +7,9 @@ object store is in `objects.py`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, TypeVar
 
@@ -17,8 +18,21 @@ from finops_pipeline.durable import make_folder, publish, sync_folder, write_who
 T = TypeVar("T")
 
 
+class StoreRefused(Exception):
+    """The home's store lets nobody in: a wrong bucket or credentials. The message says the cure."""
+
+
+class StoreFailing(Exception):
+    """The home's store cannot be reached, or fails again and again. The message says what to do."""
+
+
 class Place(Protocol):
-    """A folder on this machine, or a prefix of an object store."""
+    """A folder on this machine, or a prefix of an object store.
+
+    `shared` says whether other machines may write there at the same time.
+    """
+
+    shared: bool
 
     def below(self, name: str) -> Place:
         """A place inside this one."""
@@ -26,11 +40,11 @@ class Place(Protocol):
     def location(self, name: str = "") -> str:
         """The file, or the place itself, as an engine reads it: a local path or a URI."""
 
-    def publish(self, finished: Path, name: str, lasting: bool = False) -> None:
-        """Give a finished local file its place; the local one is gone afterwards.
+    def publish(self, finished: Mapping[str, Path], lasting: bool = False) -> None:
+        """Give finished local files their places by name; the local ones are gone afterwards.
 
-        A `lasting` one is found there again after a power cut. Another may be lost as if it had
-        never been placed, and is asked for with `holds`.
+        `lasting` ones are found there again after a power cut. Others may be lost as if they had
+        never been placed, and are asked for with `holds`.
         """
 
     def make(self, name: str, write: Callable[[Path], T]) -> T:
@@ -39,8 +53,29 @@ class Place(Protocol):
     def write(self, name: str, content: bytes) -> None:
         """Write a small file."""
 
+    def create(self, name: str, content: bytes) -> bool:
+        """Write a small file unless one is there; returns whether it was written."""
+
+    def mark(self, name: str) -> None:
+        """Write an empty file that lasts."""
+
+    def claim(self, name: str, lease: timedelta) -> bool:
+        """Whether this process, of all that share the place, may now do what is named so.
+
+        The claim is given back with `release`; older than `lease`, another may take it.
+        """
+
+    def release(self, name: str) -> None:
+        """Give a claim back."""
+
     def holds(self, name: str) -> bool:
         """Whether the file is there."""
+
+    def names(self) -> list[str]:
+        """The names of the files below this place, in order."""
+
+    def read(self, name: str) -> bytes:
+        """All of a small file. Raises FileNotFoundError."""
 
     def size(self, name: str) -> int:
         """Bytes of the file. Raises FileNotFoundError."""
@@ -54,12 +89,17 @@ class Place(Protocol):
     def delta_options(self) -> dict[str, str]:
         """What the Delta library needs to know to reach this place."""
 
+    def teaching(self) -> AbstractContextManager[None]:
+        """The Delta library's errors about this place as StoreRefused and StoreFailing."""
+
     def filesystem(self) -> Any:
         """What an engine reads the locations through; None where it reads them by itself."""
 
 
 class Folder:
     """A folder on this machine."""
+
+    shared = False
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -72,13 +112,14 @@ class Folder:
         """The path."""
         return str(self.path / name)
 
-    def publish(self, finished: Path, name: str, lasting: bool = False) -> None:
-        """Rename the file; both must be in one file system."""
-        target = self.path / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        publish(finished, target)
-        if lasting:
-            sync_folder(target.parent)
+    def publish(self, finished: Mapping[str, Path], lasting: bool = False) -> None:
+        """Rename the files; old and new place must be in one file system."""
+        for name, path in finished.items():
+            target = self.path / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            publish(path, target)
+            if lasting:
+                sync_folder(target.parent)
 
     def make(self, name: str, write: Callable[[Path], T]) -> T:
         """Let `write` write the file where it belongs: it sees to it that it appears whole."""
@@ -89,6 +130,36 @@ class Folder:
         target = self.path / name
         make_folder(target.parent)
         write_whole(target, content)
+
+    def create(self, name: str, content: bytes) -> bool:
+        """Write a small file unless one is there; the caller holds a lock."""
+        if self.holds(name):
+            return False
+        self.write(name, content)
+        return True
+
+    def mark(self, name: str) -> None:
+        """Make an empty file, its name on the disk when this returns."""
+        target = self.path / name
+        make_folder(target.parent)
+        target.touch()
+        sync_folder(target.parent)
+
+    def claim(self, name: str, lease: timedelta) -> bool:
+        """Yes: a lock on this machine's disk is all that is needed, and the caller holds it."""
+        return True
+
+    def release(self, name: str) -> None:
+        """Nothing: the lock is the caller's."""
+
+    def names(self) -> list[str]:
+        """The names of the files below this folder, in order; hidden ones are not told."""
+        found = (p.relative_to(self.path) for p in self.path.rglob("*") if p.is_file())
+        return sorted(p.as_posix() for p in found if not p.name.startswith("."))
+
+    def read(self, name: str) -> bytes:
+        """All of a small file. Raises FileNotFoundError."""
+        return (self.path / name).read_bytes()
 
     def holds(self, name: str) -> bool:
         """Whether the file is there."""
@@ -110,6 +181,10 @@ class Folder:
     def delta_options(self) -> dict[str, str]:
         """Nothing."""
         return {}
+
+    def teaching(self) -> AbstractContextManager[None]:
+        """As they are: they name the file."""
+        return nullcontext()
 
     def filesystem(self) -> None:
         """None: engines read files."""

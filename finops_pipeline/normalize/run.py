@@ -79,6 +79,7 @@ class Normalize:
         self.ledger = ledger
         self.engine = engine
         self.stager = stager
+        self._seen = {name: home.table(name).seen() for name in _TABLES}
         self._touching: dict[date, list[LedgerEntry]] = defaultdict(list)
         for entry in ledger.live():
             for day in entry.charge_days:
@@ -129,7 +130,7 @@ class Normalize:
         # The books last: a day counts as made when its books are there.
         for name in _TABLES:
             files = [f for d in good for f in d.files[name]]
-            self._table(name).replace(prefixes, files, note)
+            self._table(name).replace(prefixes, files, note, self._seen[name])
         return [d.result for d in worked_out]
 
     def _reports_of(self, days: Iterable[date]) -> list[str]:

@@ -192,10 +192,11 @@ class Stager:
         fingerprint = self.fingerprint(entry)
         found: dict[str, dict[str, int]] = {}
         for name in _TABLES:
-            days = written.get(name, {})
-            for day, (path, _) in sorted(days.items()):
-                self.home.table(name).place(path, LakeFile((self.source, day), fingerprint))
-            found[name] = {day: rows for day, (_, rows) in sorted(days.items())}
+            days = dict(sorted(written.get(name, {}).items()))
+            self.home.table(name).place(
+                {LakeFile((self.source, day), fingerprint): path for day, (path, _) in days.items()}
+            )
+            found[name] = {day: rows for day, (_, rows) in days.items()}
         charges, rejected = (found[name] for name in _TABLES)
         self._write_note(fingerprint, charges, rejected)
         return Staged(entry, fingerprint, charges, rejected)

@@ -11,7 +11,9 @@ from typing import Any
 from finops_pipeline.allocate.rules import load_rules
 from finops_pipeline.config import Settings
 from finops_pipeline.ingest.diagnosis import diagnose
+from finops_pipeline.lake.place import StoreFailing, StoreRefused
 from finops_pipeline.normalize.rates import Rates, last_ecb_day
+from finops_pipeline.orchestration.pipeline import Pipeline
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,9 @@ def examine(settings: Settings) -> list[Result]:
 
 
 def _home(settings: Settings) -> Result:
-    folder: Path = settings.home
+    if not isinstance(settings.home, Path):
+        return _bucket(settings)
+    folder = settings.home
     while not folder.exists():
         folder = folder.parent
     remedy = ""
@@ -56,6 +60,18 @@ def _home(settings: Settings) -> Result:
     elif not os.access(folder, os.W_OK):
         remedy = f"give this user the right to write to {folder}, or set another `home:`"
     return Result("pipeline", "home", not remedy, str(settings.home), remedy)
+
+
+def _bucket(settings: Settings) -> Result:
+    home = Pipeline(settings).home
+    try:
+        found = home.place.below("doctor")
+        found.write("asked", b"")
+        found.release("asked")
+        detail = f"{home.address}, work in {home.path}"
+        return Result("pipeline", "home", True, detail)
+    except (StoreRefused, StoreFailing) as problem:
+        return Result("pipeline", "home", False, home.address, str(problem))
 
 
 def _rules(settings: Settings) -> Result:

@@ -10,11 +10,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
+from pathlib import Path
 
 from filelock import FileLock
 
 from finops_pipeline.allocate.rules import Rules, load_rules
-from finops_pipeline.config import Settings, Source
+from finops_pipeline.config import WORK, Settings, Source
 from finops_pipeline.engine.duckdb import DuckDBEngine
 from finops_pipeline.engine.protocol import Engine
 from finops_pipeline.ingest.compartments import stored_paths
@@ -37,7 +38,8 @@ class Pipeline:
     @cached_property
     def home(self) -> Home:
         """Where everything lies."""
-        return Home(self.settings.home)
+        s = self.settings
+        return Home(s.home) if isinstance(s.home, Path) else Home(s.work or WORK, s.home)
 
     @cached_property
     def rules(self) -> Rules:
@@ -65,7 +67,9 @@ class Pipeline:
 
     def engine(self) -> Engine:
         """A new engine; use it as a context."""
-        return DuckDBEngine(self.settings.memory_limit, self.home.spool / "duckdb")
+        return DuckDBEngine(
+            self.settings.memory_limit, self.home.spool / "duckdb", self.home.filesystem
+        )
 
     @contextmanager
     def working_on(self, source: str) -> Iterator[None]:

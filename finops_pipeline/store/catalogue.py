@@ -2,24 +2,35 @@
 
 Any SQL client that speaks DuckDB opens it. A view names the Parquet files that are in the table
 now, so a file that was written and never committed is not seen; it is made anew after each run.
+Where the home is in an object store, the views of the roll-ups and the books name copies beside
+the catalogue; the others name the objects, which a client reads with DuckDB's httpfs extension.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
+import time
+from pathlib import Path
 
 import duckdb
 
 from finops_pipeline.contracts.tables import Table, tables
-from finops_pipeline.durable import make_folder, publish
+from finops_pipeline.durable import make_folder, publish, write_whole
+from finops_pipeline.lake.delta import LakeFile
 from finops_pipeline.lake.home import Home
 
+_COPIED = ("budget_status", "conservation", "daily_totals")
+_KEPT_FOR = 7 * 86_400  # seconds: a client may have an older catalogue open
 _FILE = re.compile(r"'(?:[^']|'')*\.parquet'")  # a path in a view's text
 
 
 def refresh_catalogue(home: Home, connection: duckdb.DuckDBPyConnection) -> dict[str, int]:
     """Point every view at the files that its table holds now; returns the files by table."""
     found = {}
+    if home.filesystem is not None:
+        connection.register_filesystem(home.filesystem)
+        _copy(home)
     connection.execute("BEGIN")
     for name, table in tables().items():
         paths = _paths(home, name)
@@ -66,7 +77,29 @@ def catalogue_is_current(home: Home) -> bool:
 
 def _paths(home: Home, name: str) -> list[str]:
     table = home.table(name)
+    if home.url is not None and name in _COPIED:
+        return [str(_copied(home, name, f)) for f in table.files()]
     return [table.location(f) for f in table.files()]
+
+
+def _copied(home: Home, name: str, file: LakeFile) -> Path:
+    partition = hashlib.sha256(repr(file.partition).encode()).hexdigest()[:8]
+    return home.path / "catalogue" / name / f"{partition}-{file.fingerprint}.parquet"
+
+
+def _copy(home: Home) -> None:
+    """Bring the small tables beside the catalogue; remove copies that long nobody needs."""
+    for name in _COPIED:
+        table = home.table(name)
+        wanted = {_copied(home, name, f): f for f in table.files()}
+        folder = home.path / "catalogue" / name
+        make_folder(folder)
+        for path, file in wanted.items():
+            if not path.exists():
+                write_whole(path, table.content(file))
+        for path in set(folder.glob("*.parquet")) - wanted.keys():
+            if time.time() - path.stat().st_mtime > _KEPT_FOR:
+                path.unlink()
 
 
 def _view(table: Table, paths: list[str]) -> str:

@@ -42,6 +42,8 @@ from finops_pipeline.store.allocated import (
 
 _CHUNK = 500_000  # charges that are worked on at a time
 
+_TABLES = ("ownership", "shares", "allocated_costs")
+
 
 @dataclass(frozen=True)
 class StoredDay:
@@ -64,6 +66,7 @@ class Store:
         self.engine = engine
         self.rules = rules
         self.decider = Decider(rules)
+        self._seen = {name: home.table(name).seen() for name in _TABLES}
         self._charges = _by_day(home.table("focus_costs").files(source), 1)
 
     def fingerprint(self, day: date) -> str:
@@ -103,10 +106,13 @@ class Store:
         good = {r.day.isoformat() for r in results if not r.problems}
         note = {"finops.rule_set": self.rules.hash}
         for name in ("ownership", "shares"):
-            self._table(name).replace([(self.source, day) for day in good], files[name], note)
+            self._table(name).replace(
+                [(self.source, day) for day in good], files[name], note, self._seen[name]
+            )
         costs = self._table("allocated_costs")
         written = files["allocated_costs"]
-        costs.replace(self._cost_prefixes(good, written), written, note)
+        seen = self._seen["allocated_costs"]
+        costs.replace(self._cost_prefixes(good, written), written, note, seen)
         return sorted(results, key=lambda r: r.day)
 
     def _cost_prefixes(self, days: set[str], written: Sequence[LakeFile]) -> set[Partition]:
@@ -190,13 +196,12 @@ class Store:
         shutil.rmtree(folder, ignore_errors=True)
         try:
             written = self.engine.write_split(allocated_sql(), by, folder, ordered=True)
-            files = []
+            files = {}
             for values, (path, _) in sorted(written.items()):
                 day = date.fromisoformat(values[by.index("x_ChargeDay")])
-                file = LakeFile((self.source, *values), self.fingerprint(day))
-                table.place(path, file)
-                files.append(file)
-            return files
+                files[LakeFile((self.source, *values), self.fingerprint(day))] = path
+            table.place(files)
+            return list(files)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
