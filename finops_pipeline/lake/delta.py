@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path, PurePosixPath
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 from urllib.parse import quote
 
 import pyarrow as pa
@@ -89,13 +89,17 @@ class LakeTable:
     def rows(self, file: LakeFile) -> int:
         """How many rows the file holds, from the log or its footer."""
         if file not in self._rows:
-            with self._place.open(self._name(file)) as opened:
+            with self.open(file) as opened:
                 self._rows[file] = int(pq.read_metadata(opened).num_rows)
         return self._rows[file]
 
     def read(self, file: LakeFile) -> pa.Table:
         """All that the file holds: for small tables."""
         return pq.read_table(pa.BufferReader(self.content(file)), partitioning=None)
+
+    def open(self, file: LakeFile) -> BinaryIO:
+        """The file for reading at any position."""
+        return self._place.open(self._name(file))
 
     def content(self, file: LakeFile) -> bytes:
         """The file's bytes: for small tables."""

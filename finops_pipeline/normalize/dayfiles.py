@@ -9,14 +9,19 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from finops_pipeline.contracts.tables import tables
 from finops_pipeline.engine.coded import Coded, combined
 
+_TEXTS = [c.name for c in tables()["focus_costs"].columns if c.type in ("String", "JSON")]
 _ROW_GROUP = 32_768  # rows; an engine reads the text of smaller ones by their dictionaries
 _SPARSE = 4  # rows for each text of a dictionary; where there are fewer, the dictionary is remade
 
@@ -74,6 +79,18 @@ class DayFiles:
         for file in self._writers.pop(report, {}).values():
             path, _ = file.close()
             path.unlink()
+
+
+def write_without(source: BinaryIO, rows: Sequence[int], path: Path) -> None:
+    """Write a charge file without some rows of its report, a row group at a time."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    left_out = pa.array(rows, pa.int64())
+    charges = pq.ParquetFile(source, read_dictionary=_TEXTS)
+    kept = _File(path, charges.schema_arrow)
+    for group in range(charges.num_row_groups):
+        found = charges.read_row_group(group)
+        kept.add(found.filter(pc.invert(pc.is_in(found.column("x_ReportRow"), left_out))))
+    kept.close()
 
 
 class _File:

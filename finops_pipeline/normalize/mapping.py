@@ -82,39 +82,42 @@ def mapping(
     """The compiled mapping of reports with this header.
 
     `foreign` says whether the report may hold another currency than the reporting one; where it
-    does not, no exchange is compiled in.
+    does not, no exchange is compiled in. What was compiled for one header serves every other.
     """
     tags = tuple(key for key, _ in header.tags)
     others = tuple(name for name, _ in header.other)
-    return _compiled(format_name, tags, others, source, reporting_currency, foreign)
+    first, schema = _first_step(format_name, tags, others)
+    further, rules, rejected = _further_steps(
+        format_name, schema, source, reporting_currency, foreign
+    )
+    return Mapping((first, *further), rules, rejected)
 
 
 @cache
-def _compiled(
-    format_name: str,
-    tags: tuple[str, ...],
-    others: tuple[str, ...],
-    source: str,
-    reporting_currency: str,
-    foreign: bool,
-) -> Mapping:
+def _first_step(
+    format_name: str, tags: tuple[str, ...], others: tuple[str, ...]
+) -> tuple[Step, ibis.Schema]:
+    """From text to types: all that depends on which tags and other columns a header has."""
     report = _report(format_name, tags, others)
     typed = _typed(report, format_name, tags, others)
-    typed_row = ibis.table(typed.schema(), name="typed")
-    found = _with_catalogues(typed_row, format_name)
+    schema = {name: dtype.copy(nullable=True) for name, dtype in typed.schema().items()}
+    return Step(typed, report), ibis.schema(schema)
+
+
+@cache
+def _further_steps(
+    format_name: str, schema: ibis.Schema, source: str, reporting_currency: str, foreign: bool
+) -> tuple[tuple[Step, ...], tuple[str, ...], Sql]:
+    """From types to charges, the names of the rules, and every row as a rejected one."""
+    typed = ibis.table(schema, name="typed")
+    found = _with_catalogues(typed, format_name)
     row = ibis.table(found.schema(), name="found")
     rules = [*_common_rules(row, format_name), *FORMATS[format_name].rules(row)]
     named = {f"rule {i}": rule.holds for i, rule in enumerate(rules)}
     charge = _charge(row, format_name, source, reporting_currency, foreign)
-    return Mapping(
-        steps=(
-            Step(typed, report),
-            Step(found, typed_row),
-            Step(row.select(PLACE, **charge, **named), row),
-        ),
-        rules=tuple(named),
-        rejected=Sql(row.order_by(PLACE).select(**_rejected(row, rules, format_name, source))),
-    )
+    rejected = row.order_by(PLACE).select(**_rejected(row, rules, format_name, source))
+    steps = (Step(found, typed), Step(row.select(PLACE, **charge, **named), row))
+    return steps, tuple(named), Sql(rejected)
 
 
 def _report(format_name: str, tags: tuple[str, ...], others: tuple[str, ...]) -> ir.Table:

@@ -13,23 +13,22 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Context, Decimal
-from functools import cache, reduce
+from functools import reduce
 from typing import Any
 
-import ibis
 import pyarrow as pa
 
 from finops_pipeline.config import Source
 from finops_pipeline.contracts.check import Violation, violations
-from finops_pipeline.contracts.forms import arrow_schema, ibis_schema
+from finops_pipeline.contracts.forms import arrow_schema
 from finops_pipeline.contracts.tables import tables
 from finops_pipeline.engine.protocol import Engine
-from finops_pipeline.engine.sql import Sql
 from finops_pipeline.ingest.ledger import Ledger, LedgerEntry
 from finops_pipeline.lake.days import by_day, chunks
 from finops_pipeline.lake.delta import LakeFile, LakeTable
 from finops_pipeline.lake.home import Home
 from finops_pipeline.normalize.books import LEDGER, books_sql
+from finops_pipeline.normalize.dayfiles import write_without
 from finops_pipeline.normalize.deduplicate import superseded_sql
 from finops_pipeline.normalize.stage import LostRowsError, Staged, Stager
 
@@ -201,9 +200,10 @@ class Normalize:
         kept = LakeFile(file.partition, f"{file.fingerprint}-{left_out}")
         table = self._table("focus_costs")
         if not table.holds(kept):
-            self._bind("whole", "focus_costs", [file])
-            self.engine.bind_arrow("left out", pa.table({"x_ReportRow": rows}))
-            table.make(kept, lambda path: self.engine.write(_without_sql(), path))
+            finished = self.home.spool / f"{kept.fingerprint}-{file.partition[1]}.parquet"
+            with table.open(file) as source:
+                write_without(source, rows, finished)
+            table.place({kept: finished})
         return kept
 
     def _books(
@@ -290,10 +290,3 @@ def _sum(amounts: Iterable[Decimal]) -> Decimal:
 
 def _money(amount: Decimal) -> str:
     return format(amount.normalize(_EXACT), "f")
-
-
-@cache
-def _without_sql() -> Sql:
-    whole = ibis.table(ibis_schema(tables()["focus_costs"]), name="whole")
-    left_out = ibis.table({"x_ReportRow": "int64"}, name="left out")
-    return Sql(whole.anti_join(left_out, "x_ReportRow"))
