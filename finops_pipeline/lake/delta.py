@@ -89,13 +89,17 @@ class LakeTable:
     def rows(self, file: LakeFile) -> int:
         """How many rows the file holds, from the log or its footer."""
         if file not in self._rows:
-            with self.open(file) as opened:
-                self._rows[file] = int(pq.read_metadata(opened).num_rows)
+            found = pq.read_metadata(self._place.source(self._name(file)))
+            self._rows[file] = int(found.num_rows)
         return self._rows[file]
 
     def read(self, file: LakeFile) -> pa.Table:
         """All that the file holds: for small tables."""
-        return pq.read_table(pa.BufferReader(self.content(file)), partitioning=None)
+        if not self._place.shared:
+            return pq.read_table(self.location(file), partitioning=None)
+        # Without Arrow's threads: one that lets go of Python's bytes while Python ends aborts it.
+        opened = pq.ParquetFile(pa.BufferReader(self.content(file)), pre_buffer=False)
+        return opened.read(use_threads=False)
 
     def open(self, file: LakeFile) -> BinaryIO:
         """The file for reading at any position."""

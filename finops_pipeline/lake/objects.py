@@ -260,7 +260,7 @@ class ObjectPlace:
         with self._bucket.teaching():
             return bytes(obstore.get(self._bucket.store, self._key(name)).bytes())
 
-    def open(self, name: str) -> BinaryIO:
+    def source(self, name: str) -> BinaryIO:
         """The object for reading at any position, by ranges. Raises FileNotFoundError."""
         return cast(BinaryIO, _Ranges(self._bucket, self._key(name), self.size(name)))
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from finops_pipeline.durable import make_folder, publish, sync_folder, write_whole
 
@@ -80,8 +80,8 @@ class Place(Protocol):
     def size(self, name: str) -> int:
         """Bytes of the file. Raises FileNotFoundError."""
 
-    def open(self, name: str) -> BinaryIO:
-        """The file for reading at any position. Raises FileNotFoundError."""
+    def source(self, name: str) -> Any:
+        """What PyArrow reads the file from, at any position. Raises FileNotFoundError."""
 
     def local(self, name: str) -> AbstractContextManager[Path]:
         """The file as one on this machine's disk, for a while. Raises FileNotFoundError."""
@@ -169,9 +169,9 @@ class Folder:
         """Bytes of the file. Raises FileNotFoundError."""
         return (self.path / name).stat().st_size
 
-    def open(self, name: str) -> BinaryIO:
-        """The file for reading at any position. Raises FileNotFoundError."""
-        return (self.path / name).open("rb")
+    def source(self, name: str) -> str:
+        """The path."""
+        return str(self.path / name)
 
     @contextmanager
     def local(self, name: str) -> Iterator[Path]:

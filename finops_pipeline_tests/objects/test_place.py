@@ -47,7 +47,7 @@ def test_a_large_file_arrives_whole_in_parts(
 def test_threads_that_share_an_open_file_get_their_own_bytes(place: ObjectPlace) -> None:
     content = bytes(range(256)) * 4_000
     place.write("shared", content)
-    file = place.open("shared")
+    file = place.source("shared")
     together = threading.Barrier(8)
 
     def read(i: int) -> bool:
@@ -79,7 +79,7 @@ def test_a_claim_is_one_s_until_it_is_given_back_or_too_old(bucket: Bucket, tmp_
 
 def test_what_is_missing_is_a_missing_file(place: ObjectPlace) -> None:
     assert not place.holds("none")
-    for asked in (place.size, place.read, place.open):
+    for asked in (place.size, place.read, place.source):
         with pytest.raises(FileNotFoundError):
             asked("none")
     with pytest.raises(FileNotFoundError), place.local("none"):
