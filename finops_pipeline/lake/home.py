@@ -35,7 +35,8 @@ class Home:
         if self.url is None:
             return Folder(self.path)
         try:
-            from finops_pipeline.lake.objects import Bucket, ObjectPlace
+            from finops_pipeline.lake.bucket import Bucket
+            from finops_pipeline.lake.objects import ObjectPlace
         except ImportError as error:
             from finops_pipeline.lake.place import StoreRefused
 

@@ -8,7 +8,7 @@ from finops_pipeline_tests.cli.place import Place, row
 from finops_pipeline_tests.objects.bucket import Bucket
 from finops_pipeline_tests.servers.s3 import SECRET
 
-RETRIES = "finops_pipeline.lake.objects._RETRIES"
+RETRIES = "finops_pipeline.lake.bucket._RETRIES"
 
 
 def test_a_run_through_a_store_that_stumbles(place: Place, bucket: Bucket) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from finops_pipeline.lake.objects import Bucket as Store
+from finops_pipeline.lake.bucket import Bucket as Store
 from finops_pipeline.lake.objects import ObjectPlace
 from finops_pipeline.lake.place import StoreFailing, StoreRefused
 from finops_pipeline_tests.objects.bucket import Bucket
@@ -142,6 +142,6 @@ def test_nobody_there_is_a_store_that_fails(
     bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
-    monkeypatch.setattr("finops_pipeline.lake.objects._RETRIES", {"max_retries": 1})
+    monkeypatch.setattr("finops_pipeline.lake.bucket._RETRIES", {"max_retries": 1})
     with pytest.raises(StoreFailing, match="run again when it is reachable"):
         Store(bucket.home, tmp_path).check()

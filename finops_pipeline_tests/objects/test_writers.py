@@ -15,9 +15,9 @@ import pyarrow as pa
 import pytest
 
 from finops_pipeline.ingest.ledger import Ledger, LedgerEntry
+from finops_pipeline.lake.bucket import Bucket as Store
 from finops_pipeline.lake.delta import LakeFile, LakeTable, Overtaken
 from finops_pipeline.lake.home import Home
-from finops_pipeline.lake.objects import Bucket as Store
 from finops_pipeline.lake.objects import ObjectPlace
 from finops_pipeline_tests.cli.place import FINOPS, Place, row
 from finops_pipeline_tests.lake.table import TABLE
