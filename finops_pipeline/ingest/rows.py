@@ -97,12 +97,16 @@ def read_rows(
                     strings_can_be_null=True,
                 ),
             )
-            before = 0
-            for batch in reader:
-                if batch.num_rows:
-                    numbers = pa.array(np.arange(before, before + batch.num_rows) + 1)
-                    yield _named(batch, columns, batch.column(f"c{width}") if clean else numbers)
-                before += batch.num_rows
+            # Closed also when nobody reads on: Arrow reads ahead, in a thread of its own.
+            with reader:
+                before = 0
+                for batch in reader:
+                    count = batch.num_rows
+                    if count:
+                        numbers = pa.array(np.arange(before, before + count) + 1)
+                        row = batch.column(f"c{width}") if clean else numbers
+                        yield _named(batch, columns, row)
+                    before += count
         except pa.ArrowInvalid as error:
             if "Empty CSV file" not in str(error):  # a header and no row
                 raise NotWellFormedError(str(error)) from error

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import pyarrow as pa
@@ -89,7 +89,7 @@ class LakeTable:
     def rows(self, file: LakeFile) -> int:
         """How many rows the file holds, from the log or its footer."""
         if file not in self._rows:
-            found = pq.read_metadata(self._place.source(self._name(file)))
+            found = pq.read_metadata(self.source(file))
             self._rows[file] = int(found.num_rows)
         return self._rows[file]
 
@@ -101,9 +101,9 @@ class LakeTable:
         opened = pq.ParquetFile(pa.BufferReader(self.content(file)), pre_buffer=False)
         return opened.read(use_threads=False)
 
-    def open(self, file: LakeFile) -> BinaryIO:
-        """The file for reading at any position."""
-        return self._place.open(self._name(file))
+    def source(self, file: LakeFile) -> Any:
+        """What PyArrow reads the file from, at any position."""
+        return self._place.source(self._name(file))
 
     def content(self, file: LakeFile) -> bytes:
         """The file's bytes: for small tables."""

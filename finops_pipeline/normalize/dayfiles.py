@@ -11,7 +11,7 @@ import shutil
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -81,14 +81,14 @@ class DayFiles:
             path.unlink()
 
 
-def write_without(source: BinaryIO, rows: Sequence[int], path: Path) -> None:
+def write_without(source: Any, rows: Sequence[int], path: Path) -> None:
     """Write a charge file without some rows of its report, a row group at a time."""
     path.parent.mkdir(parents=True, exist_ok=True)
     left_out = pa.array(rows, pa.int64())
-    charges = pq.ParquetFile(source, read_dictionary=_TEXTS)
+    charges = pq.ParquetFile(source, read_dictionary=_TEXTS, pre_buffer=False)
     kept = _File(path, charges.schema_arrow)
     for group in range(charges.num_row_groups):
-        found = charges.read_row_group(group)
+        found = charges.read_row_group(group, use_threads=False)
         kept.add(found.filter(pc.invert(pc.is_in(found.column("x_ReportRow"), left_out))))
     kept.close()
 

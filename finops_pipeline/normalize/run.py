@@ -201,8 +201,7 @@ class Normalize:
         table = self._table("focus_costs")
         if not table.holds(kept):
             finished = self.home.spool / f"{kept.fingerprint}-{file.partition[1]}.parquet"
-            with table.open(file) as source:
-                write_without(source, rows, finished)
+            write_without(table.source(file), rows, finished)
             table.place({kept: finished})
         return kept
 
