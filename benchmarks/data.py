@@ -47,6 +47,13 @@ def deliver_late(data: Path, folder: Path) -> None:
     os.link(data / LATE, folder / TENANCY / REPORTS / "0009000000000001-00001.csv.gz")
 
 
+def report_in(folder: Path, currency: str) -> None:
+    """Change the reporting currency: then every charge day must be made again."""
+    settings = folder / "finops.yaml"
+    text = settings.read_text(encoding="utf-8")
+    settings.write_text(text.replace("reporting_currency: USD", f"reporting_currency: {currency}"))
+
+
 def make(folder: Path, rows: int, days: int) -> None:
     """Make all of it in a folder that is not there yet."""
     from finops_pipeline.demo import make_tenancy

@@ -12,7 +12,7 @@ from typing import Any
 
 from benchmarks.rounds import STAGES, Round
 
-_NOT_ALL_ROWS = ("nothing_new", "late_report")
+_NOT_ALL_ROWS = ("nothing_new", "late_report", "rebuild")
 _SUMMED = ("cpu", "user", "system", "wall", "read", "written", "disk_read", "disk_written")
 _PACKAGES = ("duckdb", "ibis-framework", "pyarrow", "deltalake", "dagster")
 Summary = dict[str, dict[str, dict[str, float]]]
@@ -22,10 +22,11 @@ def completed(found: Round, rows: int) -> Round:
     """A round with its derived rows, and for each row the ratios and the rows a second."""
     whole: dict[str, Any] = {k: sum(found[s][k] for s in STAGES) for k in _SUMMED}
     whole["peak"] = max(found[s]["peak"] for s in STAGES)
-    work = sum(found[s]["did"]["work_cpu"] for s in STAGES)
-    beside: dict[str, Any] = {"cpu": found["finops_run"]["cpu"] - work}
-    # Not a process of its own: only its CPU can be told apart.
-    rounds: Round = {**found, "whole": whole, "beside_stages": beside}
+    rounds: Round = {**found, "whole": whole}
+    if "finops_run" in found:
+        work = sum(found[s]["did"]["work_cpu"] for s in STAGES)
+        # Not a process of its own: only its CPU can be told apart.
+        rounds["beside_stages"] = {"cpu": found["finops_run"]["cpu"] - work}
     floor = found["floor"]
     for name, row in rounds.items():
         row["cpu_ratio"] = row["cpu"] / floor["cpu"]
@@ -43,7 +44,7 @@ def summary(rounds: Sequence[Round]) -> Summary:
         name: {
             figure: _spread([r[name][figure] for r in rounds])
             for figure in rounds[0][name]
-            if figure != "did"
+            if figure not in ("did", "curve")
         }
         for name in rounds[0]
     }

@@ -12,8 +12,10 @@ import subprocess
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 
+_PARTS = 20
 _SAMPLE = 50  # milliseconds between two looks at memory
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _NOT_INHERITED = ("DAGSTER_HOME", "FINOPS_CONFIG", "PYTHONPATH")
@@ -26,7 +28,10 @@ class CommandFailed(Exception):
 
 @dataclass(frozen=True)
 class Cost:
-    """What a process tree cost: seconds and bytes. `disk_*` is what reached the block device."""
+    """What a process tree cost: seconds and bytes. `disk_*` is what reached the block device.
+
+    `curve` is the most memory held in each twentieth of the time, in order.
+    """
 
     user: float
     system: float
@@ -36,6 +41,7 @@ class Cost:
     written: int
     disk_read: int
     disk_written: int
+    curve: tuple[int, ...]
 
     def as_json(self) -> dict[str, float]:
         """The cost as JSON holds it, with the sum of the CPU seconds."""
@@ -54,7 +60,7 @@ def run(command: Sequence[str | Path], folder: Path, log: Path) -> Cost:
             [str(part) for part in command],
             cwd=folder, env=_environment(), stdout=stdout, stderr=stderr,
         )  # fmt: skip
-        peak = _watch(process.pid)
+        held = _watch(process.pid)
         wall = time.perf_counter() - begin
     # Ended, not yet waited for: its counters can still be read, those of its children included.
     counted = _counters(process.pid)
@@ -67,11 +73,12 @@ def run(command: Sequence[str | Path], folder: Path, log: Path) -> Cost:
         user=usage.ru_utime,
         system=usage.ru_stime,
         wall=wall,
-        peak=max(peak, usage.ru_maxrss * 1024),
+        peak=max(*held, usage.ru_maxrss * 1024),
         read=counted["rchar"],
         written=counted["wchar"],
         disk_read=counted["read_bytes"],
         disk_written=counted["write_bytes"],
+        curve=_curve(held),
     )
 
 
@@ -80,18 +87,24 @@ def _environment() -> dict[str, str]:
     return {**kept, "PYTHONPATH": str(REPOSITORY)}
 
 
-def _watch(pid: int) -> int:
-    """Wait for the end of a process; returns the most memory its tree was seen to hold."""
-    peak = 0
+def _curve(held: list[int]) -> tuple[int, ...]:
+    """Samples as the most of each twentieth; a short run repeats what it has."""
+    bounds = [round(i * len(held) / _PARTS) for i in range(_PARTS + 1)]
+    return tuple(max(held[a : max(a + 1, b)] or held[-1:]) for a, b in pairwise(bounds))
+
+
+def _watch(pid: int) -> list[int]:
+    """Wait for the end of a process; returns the memory that its tree was seen to hold."""
+    held = [0]
     ended = os.pidfd_open(pid)
     try:
         poll = select.poll()
         poll.register(ended, select.POLLIN)
         while not poll.poll(_SAMPLE):
-            peak = max(peak, _resident(pid, None))
+            held.append(_resident(pid, None))
     finally:
         os.close(ended)
-    return peak
+    return held
 
 
 def _resident(pid: int, parents: list[str] | None) -> int:

@@ -12,6 +12,7 @@ _NAMES = {
     "decompress": "gunzip alone (zlib)",
     "write": "writing the floor's bytes alone",
     "script": "plain script: one Parquet of everything, then a `GROUP BY`",
+    "pandas_loop": "pandas in chunks: each to Parquet, sums merged",
     "ingest": "ingest",
     "normalize": "normalize",
     "store": "allocate and store",
@@ -21,7 +22,9 @@ _NAMES = {
     "beside_stages": "of which not in a stage: start, Dagster, finding what is due",
     "late_report": "`finops run`, one late report for three old days",
     "nothing_new": "`finops run`, nothing new",
+    "rebuild": "`finops run`, every charge day made again (another reporting currency)",
 }
+_TENTHS = 10
 _HEAD = "| | CPU s | × floor | wall s | peak memory | read | written | rows/s |"
 
 
@@ -50,8 +53,25 @@ def _of_size(size: dict[str, Any]) -> str:
         f"{', median (least–most)' * (rounds > 1)}."
     )
     lines = [_HEAD, "|---|" + "---:|" * (_HEAD.count("|") - 2)]
-    lines += [_line(label, size["summary"][name]) for name, label in _NAMES.items()]
-    return f"{title}\n\n" + "\n".join(lines)
+    summary = size["summary"]
+    lines += [_line(label, summary[name]) for name, label in _NAMES.items() if name in summary]
+    return f"{title}\n\n" + "\n".join([*lines, "", *_curves(size["rounds"][-1])])
+
+
+def _curves(found: dict[str, Any]) -> list[str]:
+    """How memory went over the time of each stage, in the last round."""
+    lines = [
+        "| memory in MB, by tenths of the time |" + " |" * _TENTHS,
+        "|---|" + "---:|" * _TENTHS,
+    ]
+    for name in ("ingest", "normalize", "store", "finops_run"):
+        if name in found:
+            curve = found[name]["curve"]
+            tenths = [max(curve[i : i + 2]) for i in range(0, len(curve), 2)]
+            lines.append(
+                f"| {_NAMES[name]} | " + " | ".join(f"{m / 1e6:.0f}" for m in tenths) + " |"
+            )
+    return lines
 
 
 def _line(label: str, row: dict[str, dict[str, float]]) -> str:
