@@ -97,6 +97,7 @@ def placed(rows: Rows, count: int) -> pa.Table:
 class _Group:
     """Columns made from the same others: their distinct combinations, and each row's place."""
 
+    label: str
     columns: tuple[str, ...]
     inputs: Mapping[str, pa.Array]
     codes: Codes | None
@@ -135,22 +136,28 @@ class Step:
         """The step's columns for `count` rows. Raises BrokenStepError."""
         found = {column: rows[source] for column, source in self._passed.items()}
         groups = [
-            _group(columns, {name: rows[name] for name in inputs}, count)
-            for inputs, columns in self._made_from.items()
+            _group(str(i), columns, {name: rows[name] for name in inputs}, count)
+            for i, (inputs, columns) in enumerate(self._made_from.items())
         ]
-        for side_by_side in _rounds(groups):
+        for side_by_side in _rounds(groups, self.whole.is_plain):
             found |= self._worked_out(engine, side_by_side)
         return found | {column: found[other] for column, other in self._same.items()}
 
     def _worked_out(self, engine: Engine, groups: Sequence[_Group]) -> dict[str, Coded]:
         size = max(g.size for g in groups)
-        given = {name: _padded(v, size) for g in groups for name, v in g.inputs.items()}
-        given[PLACE] = pa.array(np.arange(size))
-        unasked = {t: pa.nulls(size, t) for t in {f.type for f in self._types}}
-        bound = [given.get(f.name, unasked[f.type]) for f in self._types]
-        engine.bind_arrow(self.name, pa.table(bound, names=self._types.names))
-        columns = [PLACE, *(c for g in groups for c in g.columns)]
-        done = engine.rows(self.whole.only(columns)).sort_by(PLACE)
+        given = {PLACE: pa.array(np.arange(size))}
+        if self.whole.is_plain:
+            for g in groups:
+                given |= {f"{g.label} {n}": _padded(v, size) for n, v in g.inputs.items()}
+            given[f" {PLACE}"] = given[PLACE]
+            asked = self.whole.apart([("", [PLACE]), *((g.label, g.columns) for g in groups)])
+        else:
+            given |= {n: _padded(v, size) for g in groups for n, v in g.inputs.items()}
+            unasked = {t: pa.nulls(size, t) for t in {f.type for f in self._types}}
+            given |= {f.name: unasked[f.type] for f in self._types if f.name not in given}
+            asked = self.whole.only([PLACE, *(c for g in groups for c in g.columns)])
+        engine.bind_arrow(self.name, pa.table(given))
+        done = engine.rows(asked).sort_by(PLACE)
         if not np.array_equal(done.column(PLACE).to_numpy(), np.arange(size)):
             raise BrokenStepError(f"{self.name}: {size} rows became {done.num_rows}")
         return {
@@ -160,17 +167,17 @@ class Step:
         }
 
 
-def _group(columns: tuple[str, ...], inputs: Mapping[str, Coded], count: int) -> _Group:
+def _group(label: str, columns: tuple[str, ...], inputs: Mapping[str, Coded], count: int) -> _Group:
     if not inputs:
-        return _Group(columns, {}, np.zeros(count, np.int32), 1)
+        return _Group(label, columns, {}, np.zeros(count, np.int32), 1)
     if len(inputs) == 1:
         ((name, only),) = inputs.items()
-        return _Group(columns, {name: only.values}, only.codes, len(only.values))
+        return _Group(label, columns, {name: only.values}, only.codes, len(only.values))
     if any(c.codes is None for c in inputs.values()):
-        return _Group(columns, {n: c.plain() for n, c in inputs.items()}, None, count)
+        return _Group(label, columns, {n: c.plain() for n, c in inputs.items()}, None, count)
     codes, firsts = combined(list(inputs.values()))
     distinct = {name: c.at(firsts).plain() for name, c in inputs.items()}
-    return _Group(columns, distinct, codes, len(firsts))
+    return _Group(label, columns, distinct, codes, len(firsts))
 
 
 def _dictionary(values: pa.Array, codes: Codes) -> pa.Array:
@@ -202,13 +209,16 @@ def _dense(codes: Codes) -> tuple[Codes, int]:
     return encoded.indices.to_numpy(), len(encoded.dictionary)
 
 
-def _rounds(groups: Iterable[_Group]) -> list[list[_Group]]:
-    """Groups that one query can work out side by side: of other columns, of about one size."""
+def _rounds(groups: Iterable[_Group], apart: bool) -> list[list[_Group]]:
+    """Groups that one query works out side by side: of about one size.
+
+    Unless a query can keep them apart, they are made of other columns as well.
+    """
     rounds: list[list[_Group]] = []
     for group in sorted(groups, key=lambda g: -g.size):
         for others in rounds:
-            apart = all(group.inputs.keys().isdisjoint(o.inputs) for o in others)
-            if apart and others[0].size <= max(group.size * _ALIKE, _FEW):
+            alike = others[0].size <= max(group.size * _ALIKE, _FEW)
+            if alike and (apart or all(group.inputs.keys().isdisjoint(o.inputs) for o in others)):
                 others.append(group)
                 break
         else:

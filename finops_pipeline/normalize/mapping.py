@@ -110,13 +110,19 @@ def _further_steps(
 ) -> tuple[tuple[Step, ...], tuple[str, ...], Sql]:
     """From types to charges, the names of the rules, and every row as a rejected one."""
     typed = ibis.table(schema, name="typed")
-    found = _with_catalogues(typed, format_name)
+    keyed = _keyed(typed, format_name)
+    keyed_row = ibis.table(keyed.schema(), name="keyed")
+    found = _found(keyed_row)
     row = ibis.table(found.schema(), name="found")
     rules = [*_common_rules(row, format_name), *FORMATS[format_name].rules(row)]
     named = {f"rule {i}": rule.holds for i, rule in enumerate(rules)}
     charge = _charge(row, format_name, source, reporting_currency, foreign)
     rejected = row.order_by(PLACE).select(**_rejected(row, rules, format_name, source))
-    steps = (Step(found, typed), Step(row.select(PLACE, **charge, **named), row))
+    steps = (
+        Step(keyed, typed),
+        Step(found, keyed_row),
+        Step(row.select(PLACE, **charge, **named), row),
+    )
     return steps, tuple(named), Sql(rejected)
 
 
@@ -156,18 +162,24 @@ def _typed(
     )
 
 
-def _with_catalogues(row: ir.Table, format_name: str) -> ir.Table:
-    """The typed rows with their charge day and what the catalogues know of them."""
+def _keyed(row: ir.Table, format_name: str) -> ir.Table:
+    """The typed rows with their charge day, their kind, and what the catalogues are keyed by."""
     day = row.start.date()
     possible = day.between(row.first_day, row.last_day).fill_null(False)
-    row = row.mutate(
+    return row.mutate(
         **FORMATS[format_name].kind(row),
         possible_day=possible,
         charge_day=possible.ifelse(day, row.delivery_day),
         service_key=lookup_key(row.key_service),
         region_key=row.key_region.strip().lower().nullif(""),
         unit_key=row.key_unit.strip().lower(),
+        # FOCUS: a quantity must have a unit, also where the report names none.
+        unit_by_rule=focus_unit(row.key_unit).fill_null("Units"),
     )
+
+
+def _found(row: ir.Table) -> ir.Table:
+    """The keyed rows with what the catalogues know of them."""
     services = _catalogue("service", key=str, category=str, subcategory=str)
     regions = _catalogue("region", key=str, id=str, name=str)
     units = _catalogue("unit", key=str, focus=str)
@@ -185,8 +197,7 @@ def _with_catalogues(row: ir.Table, format_name: str) -> ir.Table:
                 row.charge_day == rates.rate_charge_day_found,
             ],
         )
-        # FOCUS: a quantity must have a unit, also where the report names none.
-        .mutate(unit=lambda t: t.unit_focus_found.coalesce(focus_unit(t.key_unit), "Units"))
+        .mutate(unit=lambda t: t.unit_focus_found.coalesce(t.unit_by_rule))
     )
 
 
