@@ -1,4 +1,4 @@
-# make demo · make test · make fuzz · make dev · make bench · make lint
+# make demo · make test · make machines · make fuzz · make dev · make bench · make lint
 # Everything is installed into .venv, at the versions of constraints.txt.
 
 PYTHON ?= python3.11
@@ -9,12 +9,12 @@ TESTS ?= finops_pipeline_tests
 RUNS ?= 100000
 SEED ?= 1
 
-.PHONY: demo test fuzz dev bench lint types fix validate browser clean
+.PHONY: demo test machines servers fuzz dev bench lint types fix validate browser clean
 
 $(READY): pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null 2>&1 && $(PYTHON) -m venv $(VENV) || python3 -m venv $(VENV)
 	$(BIN)/python -c 'import sys; assert sys.version_info >= (3, 11), "Python 3.11 or newer is needed; name one: make PYTHON=…"'
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[objects,ui,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[objects,ui,celery,dev]'
 	@touch $@
 
 demo: $(READY)            ## make a tenancy, run the whole pipeline, show the result
@@ -26,6 +26,16 @@ dev: $(READY)             ## the Dagster UI on http://127.0.0.1:3000
 test: $(READY)            ## lint, types and all tests
 	$(MAKE) lint types
 	$(BIN)/python -m pytest $(TESTS) -n 2 --dist loadgroup
+
+machines: $(READY) servers  ## a backfill over Celery workers, one of which is killed
+	$(BIN)/python -m pytest finops_pipeline_tests/deploy -m machines -s
+
+servers:                  ## Redis and PostgreSQL, which tests start for themselves
+	@command -v redis-server >/dev/null \
+	&& { command -v initdb || ls /usr/lib/postgresql/*/bin/initdb; } >/dev/null 2>&1 \
+	|| { [ "$$(id -u)" = 0 ] && apt-get update -qq \
+	&& RUNLEVEL=1 apt-get install -qq -y redis-server postgresql; } \
+	|| { echo "not installed: as root, apt-get install redis-server postgresql" >&2; exit 1; }
 
 fuzz: $(READY)            ## 100,000 made-up and damaged reports through the reader: RUNS=… SEED=…
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,fuzz]'

@@ -87,6 +87,7 @@ def _compartments(
         specs=[spec(asset_key, tables()["compartments"], "ingest", days, [], {"oracle"})],
         backfill_policy=RANGES,
         op_tags={SOURCE: source.name},
+        pool=source.slug,
         retry_policy=RETRIES,
     )
     def compartments(context: dg.AssetExecutionContext) -> Iterator[Event]:
@@ -121,6 +122,7 @@ def _raw_reports(
         ],
         backfill_policy=RANGES,
         op_tags={SOURCE: source.name},
+        pool=source.slug,
         retry_policy=RETRIES,
     )
     def raw_reports(context: dg.AssetExecutionContext) -> Iterator[Event]:
@@ -171,6 +173,7 @@ def _normalize(
         ],
         backfill_policy=RANGES,
         op_tags={SOURCE: source.name},
+        pool=source.slug,
         retry_policy=RETRIES,
     )
     def normalize(context: dg.AssetExecutionContext) -> Iterator[Event]:
@@ -235,6 +238,7 @@ def _allocate_and_store(
         ],
         backfill_policy=RANGES,
         op_tags={SOURCE: source.name},
+        pool=source.slug,
         retry_policy=RETRIES,
     )
     def allocate_and_store(context: dg.AssetExecutionContext) -> Iterator[Event]:
