@@ -14,7 +14,7 @@ SEED ?= 1
 $(READY): pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null 2>&1 && $(PYTHON) -m venv $(VENV) || python3 -m venv $(VENV)
 	$(BIN)/python -c 'import sys; assert sys.version_info >= (3, 11), "Python 3.11 or newer is needed; name one: make PYTHON=…"'
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[objects,ui,celery,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[objects,ui,celery,kubernetes,dev]'
 	@touch $@
 
 demo: $(READY)            ## make a tenancy, run the whole pipeline, show the result
@@ -28,7 +28,7 @@ test: $(READY)            ## lint, types and all tests
 	$(BIN)/python -m pytest $(TESTS) -n 2 --dist loadgroup
 
 machines: $(READY) servers  ## a backfill over Celery workers, one of which is killed
-	$(BIN)/python -m pytest finops_pipeline_tests/deploy -m machines -s
+	$(BIN)/python -m pytest finops_pipeline_tests/deploy -m machines -rs
 
 servers:                  ## Redis and PostgreSQL, which tests start for themselves
 	@command -v redis-server >/dev/null \

@@ -85,32 +85,24 @@ def deployment(company: Company, tmp_path: Path) -> Iterator[Machines]:
 def test_a_backfill_ends_as_if_no_worker_had_been_killed(
     company: Company, deployment: Machines
 ) -> None:
-    began = time.monotonic()
-
-    def say(text: str) -> None:
-        print(f"{time.monotonic() - began:6.1f} s: {text}", flush=True)
-
     for worker in ("first", "second"):
         deployment.start_worker(worker)
     dagster = deployment.start_webserver()
-    say("webserver")
     dagster.switch_sensors(on=False)
     keys = [list(asset(n).path) for n in SOURCE_ASSETS] + [["company", n] for n in COMPANY]
     backfill = launch(dagster, keys)
     deployment.start("daemon", "dagster-daemon", "run")
-    say("daemon")
 
     victim, lost = worker_in_its_run(deployment, dagster, backfill)
     deployment.kill(victim)
-    say(f"killed {victim}")
 
     runs = finished(dagster, backfill, 3)
-    say("finished")
     by_id = {run["runId"]: run for run in runs}
     assert sorted(run["status"] for run in runs) == ["FAILURE", "SUCCESS", "SUCCESS"]
     assert by_id[lost]["status"] == "FAILURE"
-    again = next(r for r in runs if tags(r).get("dagster/parent_run_id") == lost)
-    assert deployment.worker_of(tags(again)["dagster-celery/task_id"]) is None  # it is done
+    assert [r["status"] for r in runs if tags(r).get("dagster/parent_run_id") == lost] == [
+        "SUCCESS"
+    ]
     said = [e["message"] for e in events(dagster, lost)]
     assert any("took this run and is gone" in text for text in said), said
     states = dagster.ask(_STATES, {"keys": [{"path": key} for key in keys]})["assetNodes"]
@@ -133,7 +125,7 @@ def launch(dagster: Any, keys: list[list[str]]) -> str:
 
 def worker_in_its_run(deployment: Machines, dagster: Any, backfill: str) -> tuple[str, str]:
     """A worker that is at work on the charges of its run; and which run that is."""
-    end = time.monotonic() + 120
+    end = time.monotonic() + 240
     while time.monotonic() < end:
         for run in dagster.runs(dagster__backfill=backfill):
             if run["status"] != "STARTED":
@@ -143,13 +135,13 @@ def worker_in_its_run(deployment: Machines, dagster: Any, backfill: str) -> tupl
                 worker = deployment.worker_of(tags(run)["dagster-celery/task_id"])
                 if worker is not None:
                     return worker, run["runId"]
-        time.sleep(0.1)
+        time.sleep(0.5)
     raise AssertionError("no run came as far as its charges")
 
 
 def finished(dagster: Any, backfill: str, number: int) -> list[dict[str, Any]]:
     """The backfill's runs, when there are as many and all have ended."""
-    end = time.monotonic() + 180
+    end = time.monotonic() + 400
     while time.monotonic() < end:
         runs: list[dict[str, Any]] = dagster.runs(dagster__backfill=backfill)
         if len(runs) >= number and all(run["endTime"] for run in runs):
