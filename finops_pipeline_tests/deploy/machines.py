@@ -21,6 +21,7 @@ sys.path.append(str(ROOT / "scripts" / "browser"))
 
 from dagster_dev import LOCATION, DagsterDev, free_port  # noqa: E402
 
+WORKSPACE = ("-w", "workspace.yaml")
 _SENSORS = (
     "query($s: RepositorySelector!) { repositoryOrError(repositorySelector: $s) "
     "{ ... on Repository { sensors { name } } } }"
@@ -72,7 +73,9 @@ class Machines:
     def start_webserver(self) -> DagsterDev:
         """Start the webserver and wait until it knows the assets."""
         port = free_port()
-        process = self.start("webserver", "dagster-webserver", "-h", "127.0.0.1", "-p", str(port))
+        process = self.start(
+            "webserver", "dagster-webserver", *WORKSPACE, "-h", "127.0.0.1", "-p", str(port)
+        )
         dagster = DagsterDev(process, port)
         end = time.monotonic() + 90
         while time.monotonic() < end and process.poll() is None:

@@ -17,7 +17,7 @@ import dagster as dg
 import pytest
 import yaml
 
-from finops_pipeline_tests.deploy.machines import Machines, free_port, machines
+from finops_pipeline_tests.deploy.machines import WORKSPACE, Machines, free_port, machines
 from finops_pipeline_tests.objects.bucket import tables_of
 from finops_pipeline_tests.orchestration.company import CHAIN, COMPANY, FIRST, Company, asset
 from finops_pipeline_tests.servers.postgresql import postgresql_programs, postgresql_server
@@ -25,6 +25,7 @@ from finops_pipeline_tests.servers.postgresql import postgresql_programs, postgr
 DAYS = [FIRST + timedelta(days=n) for n in range(62)]
 ROWS_A_DAY = 40
 SOURCE_ASSETS = ("compartments", *CHAIN)
+STEP_BEGAN = "ExecutionStepStartEvent"
 _LAUNCH = (
     "mutation($p: LaunchBackfillParams!) { launchPartitionBackfill(backfillParams: $p) "
     "{ __typename ... on LaunchBackfillSuccess { backfillId } } }"
@@ -91,7 +92,7 @@ def test_a_backfill_ends_as_if_no_worker_had_been_killed(
     dagster.switch_sensors(on=False)
     keys = [list(asset(n).path) for n in SOURCE_ASSETS] + [["company", n] for n in COMPANY]
     backfill = launch(dagster, keys)
-    deployment.start("daemon", "dagster-daemon", "run")
+    deployment.start("daemon", "dagster-daemon", "run", *WORKSPACE)
 
     victim, lost = worker_in_its_run(deployment, dagster, backfill)
     deployment.kill(victim)
@@ -130,7 +131,7 @@ def worker_in_its_run(deployment: Machines, dagster: Any, backfill: str) -> tupl
         for run in dagster.runs(dagster__backfill=backfill):
             if run["status"] != "STARTED":
                 continue
-            begun = ("ExecutionStepStartEvent", "acme_oci__normalize")
+            begun = (STEP_BEGAN, "acme_oci__normalize")
             if begun in [(e["__typename"], e["stepKey"]) for e in events(dagster, run["runId"])]:
                 worker = deployment.worker_of(tags(run)["dagster-celery/task_id"])
                 if worker is not None:
