@@ -20,12 +20,12 @@ TIME_FORMATS = [
     "%Y-%m-%dT%H:%M:%SZ",
     "%Y-%m-%dT%H:%M:%S.%gZ",
     "%Y-%m-%dT%H:%M:%S.%fZ",
-    "%Y-%m-%dT%H:%M:%S%z",
     "%Y-%m-%dT%H:%M:%S",
     "%Y-%m-%dT%H:%M",
     "%Y-%m-%d %H:%M:%S",
     "%Y-%m-%d",
 ]
+OFFSET_TIME_FORMATS = ["%Y-%m-%dT%H:%M:%S%z"]
 
 
 def _one(a: Any) -> Any: ...
@@ -53,12 +53,14 @@ def parse_time(text: ir.StringValue) -> ir.TimestampValue:
     """The instant that a text names, in UTC; null when it names none.
 
     The day is parsed on its own too, because strptime turns 30 February into 2 March, and takes
-    `infinity` for a time.
+    `infinity` for a time. Times with an offset are a call of their own, because DuckDB gives the
+    offset of one row to the next rows that have none.
     """
     day = text.strip().left(10).try_cast("date")
     real_day = day.between(ibis.date(1, 1, 1), ibis.date(9999, 12, 31)).fill_null(False)
     none = ibis.null("timestamp('UTC', 6)")
-    parsed: ir.TimestampValue = real_day.ifelse(_try_strptime(text, TIME_FORMATS), none)
+    time = _try_strptime(text, TIME_FORMATS).coalesce(_try_strptime(text, OFFSET_TIME_FORMATS))
+    parsed: ir.TimestampValue = real_day.ifelse(time, none)
     return parsed
 
 
