@@ -82,7 +82,7 @@ def read_rows(
     with open_text(path) as source:
         try:
             reader = pacsv.open_csv(
-                source if clean else cast(Any, _Checked(source)),
+                cast(Any, _Stretches(source) if clean else _Checked(source)),
                 read_options=pacsv.ReadOptions(
                     use_threads=False,
                     block_size=4 * LONGEST_LINE if clean else _STRETCH,
@@ -123,8 +123,30 @@ def _named(batch: pa.RecordBatch, columns: Mapping[str, int | None], numbers: pa
     return pa.table({**found, ROW: numbers})
 
 
-class _Checked(io.RawIOBase):
-    """The bytes of a source; raises NotWellFormedError where Arrow would read on regardless.
+class _Stretches(io.RawIOBase):
+    """The bytes of a source, a stretch at a time, of which none ends between CR and LF.
+
+    Arrow passes over a line feed that begins a stretch after a carriage return, in quotes too.
+    """
+
+    def __init__(self, source: BinaryIO) -> None:
+        self._source = source
+        self._held = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        """Bytes of the source: as many as asked for or one fewer, but for its end."""
+        data = self._held
+        while len(data) < size and (more := self._source.read(size - len(data))):
+            data += more
+        self._held = data[-1:] if len(data) == size > 1 and data.endswith(b"\r") else b""
+        return data.removesuffix(self._held)
+
+
+class _Checked(_Stretches):
+    """The same; raises NotWellFormedError where Arrow would read on regardless.
 
     Arrow takes a quote inside a field for text, and whatever follows a closing quote as well; it
     ends a line at a carriage return alone. Quotes open and close in turn (a doubled one closes
@@ -133,19 +155,14 @@ class _Checked(io.RawIOBase):
     """
 
     def __init__(self, source: BinaryIO) -> None:
-        self._source = source
+        super().__init__(source)
         self._before = ord("\n")
         self._open = False
         self._begun = False
 
-    def readable(self) -> bool:
-        return True
-
     def read(self, size: int = -1) -> bytes:
-        """Bytes of the source, fewer than asked for only at its end."""
-        data = self._source.read(size)
-        while len(data) < size and (more := self._source.read(size - len(data))):
-            data += more
+        """As above, checked."""
+        data = super().read(size)
         if data:
             self._check(data)
         elif self._open:
