@@ -130,8 +130,11 @@ def convert(
 
     `same` says that both currencies are one: then nothing is rounded. The product of 18 and 12
     digits after the point does not fit 38 digits, so amount and product are both taken apart,
-    toward zero, so that a tie keeps the side it is on.
+    toward zero, so that a tie keeps the side it is on. Null for an amount that no charge may have:
+    its row is rejected, but not before it comes here.
     """
+    possible = (amount > -LARGEST_COST) & (amount < LARGEST_COST)
+    amount = possible.ifelse(amount, ibis.null(MONEY))
     size = amount.abs()
     high = _down(size, 6)
     low = size - high

@@ -169,6 +169,20 @@ def test_many_impossible_costs_overflow_no_sum(tmp_path: Path) -> None:
     assert [r["value"] for r in outcome.rejected] == ["9" * (19 + i % 2) for i in range(40)]
 
 
+@pytest.mark.parametrize("cost", ["1000000000000", "-100000000000000.5", "9" * 19])
+@pytest.mark.parametrize("currency", ["EUR", ""])
+def test_a_cost_too_large_to_convert_costs_its_row_alone(
+    tmp_path: Path, currency: str, cost: str
+) -> None:
+    pipeline = Pipeline(tmp_path, rates={("EUR", "2026-09-09"): "1.5"})
+    rows = [line(ref="a", currency="EUR", cost="2"), line(ref="b", currency=currency, cost=cost)]
+    pipeline.deliver("r.csv", report(rows))
+    outcome = pipeline.run()
+    assert_balanced(outcome)
+    assert [c["x_ReportingBilledCost"] for c in outcome.charges] == [Decimal(3)]
+    assert [r["report_row"] for r in outcome.rejected] == [2]
+
+
 def test_other_numbers_must_be_numbers_too(tmp_path: Path) -> None:
     pipeline = Pipeline(tmp_path)
     columns = (
