@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from itertools import zip_longest
 from pathlib import Path
 
+import pyarrow as pa
+
 from finops_pipeline.config import ReportFormat
 from finops_pipeline.contracts.raw import raw_format
-from finops_pipeline.engine import duckdb
 from finops_pipeline.engine.duckdb import DuckDBEngine
+from finops_pipeline.ingest import rows as rows_module
 from finops_pipeline.ingest import salvage
 from finops_pipeline.ingest.reading import (
     Report,
@@ -27,7 +29,8 @@ from finops_pipeline.ingest.reading import (
     open_report,
     with_rows,
 )
-from finops_pipeline.ingest.totals import Examination, examine
+from finops_pipeline.ingest.rows import ROW, read_rows
+from finops_pipeline.ingest.totals import Examination, Examiner
 from finops_pipeline_tests.fuzz import plain
 from finops_pipeline_tests.fuzz.plain import Sums, Window
 
@@ -39,40 +42,65 @@ _ROLES = ("reference", "start", "cost", "currency")
 
 @dataclass(frozen=True)
 class Read:
-    """The rows that the reader took from a report, and the fields of those it set aside."""
+    """The rows that the reader took from a report, and the fields of those it set aside.
+
+    `by_arrow`: whether Arrow was let read the report as it is.
+    """
 
     rows: Rows
     bad: Rows
+    by_arrow: bool
 
 
-def read(engine: DuckDBEngine, path: Path, format_: ReportFormat) -> Read | str:
+def read(path: Path, format_: ReportFormat) -> Read | str:
     """Read a report as ingest does, hold it against other readings; its problem if refused."""
     try:
         report = open_report(path, raw_format(format_))
-        rows = _rows(engine, report, path.parent / "spool")
+        rows, by_arrow = _rows(report, path.parent / "spool")
     except UnreadableReport as problem:
         assert str(problem) and str(path.parent) not in str(problem)
         return str(problem)
     numbers = [row for row, _ in rows] + [bad.row for bad in report.bad_rows]
     assert sorted(numbers) == list(range(1, len(numbers) + 1)), f"rows are numbered {numbers}"
     assert all(bad.reason and bad.column for bad in report.bad_rows)
-    expected = plain.records(path.read_bytes(), duckdb.LONGEST_LINE)
+    expected = plain.records(path.read_bytes(), rows_module.LONGEST_LINE)
     if expected is not None:
         assert not report.bad_rows
         _assert_alike(rows, [(n, _nulled(record)) for n, record in enumerate(expected) if n])
     _salvaged_alike(report, rows, path.parent / "salvaged.csv")
     positions = _positions(report)
-    return Read([{role: f[p] for role, p in positions.items()} for _, f in rows], _bad(report))
-
-
-def _rows(engine: DuckDBEngine, report: Report, spool: Path) -> list[Numbered]:
-    """The rows that the engine takes, with every field: text that is read is text that is valid."""
-    columns = {f"c{i}": i for i in range(report.header.width)}
-    sql = 'SELECT * FROM "report read" ORDER BY report_row'
-    found = with_rows(
-        engine, "report read", report, dict(columns), spool, lambda: engine.rows(sql).to_pylist()
+    return Read(
+        [{role: f[p] for role, p in positions.items()} for _, f in rows], _bad(report), by_arrow
     )
-    return [(row["report_row"], [row[c] for c in columns]) for row in found]
+
+
+def _rows(report: Report, spool: Path) -> tuple[list[Numbered], bool]:
+    """The rows as ingest reads them, with every field: text that is read is text that is valid.
+
+    Beside them, whether they came at the first try, by Arrow alone.
+    """
+    columns = {f"c{i}": i for i in range(report.header.width)}
+    tries = 0
+
+    def use(tables: Iterable[pa.Table]) -> list[Numbered]:
+        nonlocal tries
+        tries += 1
+        return _numbered(tables)
+
+    # Half of the columns as plain text: both ways in which a column comes are to be seen.
+    rows = with_rows(report, columns, spool, use, tuple(columns)[::2])
+    return rows, report.plain and tries == 1
+
+
+def _numbered(tables: Iterable[pa.Table]) -> list[Numbered]:
+    """Rows of tables as plain values, which must come in order."""
+    found: list[Numbered] = []
+    for table in tables:
+        *fields, numbers = (column.to_pylist() for column in table.columns)
+        assert table.column_names[-1] == ROW
+        found += [(n, list(row)) for n, *row in zip(numbers, *fields, strict=True)]
+    assert [n for n, _ in found] == sorted(n for n, _ in found)
+    return found
 
 
 def _salvaged_alike(report: Report, rows: list[Numbered], clean: Path) -> None:
@@ -81,7 +109,11 @@ def _salvaged_alike(report: Report, rows: list[Numbered], clean: Path) -> None:
     assert bad == report.bad_rows, f"set aside only by one reader: {_told(bad, report.bad_rows)}"
     with clean.open(encoding="utf-8", newline="") as file:
         found = list(csv.reader(file))[1:]
-    _assert_alike(rows, [(int(r[-1]), _nulled(r[:-1])) for r in found])
+    width = report.header.width
+    others = [(int(r[-1]), _nulled(r[:-1])) for r in found]
+    _assert_alike(rows, others)
+    columns = {f"c{i}": i for i in range(width)}
+    _assert_alike(others, _numbered(read_rows(clean, width, columns, clean=True)))
 
 
 def _nulled(fields: Sequence[str]) -> list[str | None]:
@@ -110,9 +142,10 @@ def _bad(report: Report) -> Rows:
 
 def totals(engine: DuckDBEngine, path: Path, format_: ReportFormat) -> Examination:
     """Ingest's whole examination of a readable report."""
-    spool = path.parent / "spool"
     report = open_report(path, raw_format(format_))
-    return examine(engine, report, WINDOW.delivery, WINDOW.first, WINDOW.last, spool)
+    examiner = Examiner(engine, path.parent / "spool")
+    key = examiner.add(report, WINDOW.delivery, WINDOW.first, WINDOW.last)
+    return examiner.results().get(key, Examination(0, (), (), 0))
 
 
 def assert_totals(found: Examination, rows: Rows) -> None:

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 from finops_pipeline.config import ReportFormat
 from finops_pipeline.contracts.raw import raw_format
-from finops_pipeline.engine import duckdb
 from finops_pipeline.engine.duckdb import DuckDBEngine
+from finops_pipeline.ingest.rows import LONGEST_LINE
 from finops_pipeline_tests.fuzz import examination, plain
 from finops_pipeline_tests.fuzz.report_strategies import Made, reports
 from finops_pipeline_tests.normalize.pipeline import (
@@ -93,7 +93,7 @@ def assert_accounted(
         assert entry["rows"] == 0 and entry["problem"] and place not in entry["problem"]
         assert not made.whole
         return
-    records = plain.records(made.content, duckdb.LONGEST_LINE)
+    records = plain.records(made.content, LONGEST_LINE)
     if records is not None:
         raw = raw_format(format_)
         at = {role: plain.position(records[0], getattr(raw, role)) for role in ("start", "cost")}
@@ -132,7 +132,7 @@ def engine() -> Iterator[DuckDBEngine]:
         yield opened
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
 @given(format_=st.sampled_from(FORMATS), data=st.data())
 def test_ingest_counts_every_report_as_a_second_reading_does(
     engine: DuckDBEngine, format_: ReportFormat, data: st.DataObject
@@ -141,7 +141,7 @@ def test_ingest_counts_every_report_as_a_second_reading_does(
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "report.csv"
         path.write_bytes(made.content)
-        found = examination.read(engine, path, format_)
+        found = examination.read(path, format_)
         if isinstance(found, str):
             assert not made.whole, found
             return
