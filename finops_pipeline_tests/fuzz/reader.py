@@ -4,8 +4,9 @@ Each input is the bytes of a report. It is opened, read by Arrow in stretches of
 the salvaging reader, and both are held against a second reading (`examination.py`). The totals'
 query costs more than all of that, so they are asked for the rows of fifty inputs at once, and of
 each alone when that sum is wrong; one input in sixteen goes through the whole examination alone,
-and one in 250 through normalize, ten to a folder. An exception, an input slower than `--timeout`,
-a row or a cent too few ends it; the input lies in `.fuzz/` then, and `--input FILE` runs it again.
+and one in 250 through normalize, ten to a folder. An exception, an input that is read slowly or
+hangs, a row or a cent too few ends it; the input lies in `.fuzz/` then, and `--input FILE` runs it
+again.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ FORMATS: tuple[ReportFormat, ...] = ("oci_cost_csv", "oci_focus")
 TOGETHER = 50  # inputs whose totals are asked for in one query
 ALONE = 16  # one in so many is examined alone
 MAPPED = 250  # one in so many is normalized, in folders of ten
+SLOWEST = 5  # seconds on the processor that reading one input may take
 SEEDS = 300
 LONGEST = 6_000  # bytes of an input, as it stands in the file
 SHORT_LINE = 1_500  # the longest line for one input in four, so that inputs are longer
@@ -89,7 +91,10 @@ class Fuzzer:
     def _examine(self, content: bytes, alone: bool) -> Read | None:
         self.path.write_bytes(content)
         format_ = examination.format_of(text_of(content))
+        began = time.process_time()
         found = examination.read(self.path, format_)
+        took = time.process_time() - began
+        assert took < SLOWEST, f"reading took {took:.1f} seconds on the processor"
         if isinstance(found, str):
             self.seen["refused"] += 1
             return None
@@ -262,7 +267,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--runs", type=int, default=100_000, help="inputs (100000)")
     parser.add_argument("--seed", type=int, default=1, help="what chance starts from (1)")
-    parser.add_argument("--timeout", type=int, default=30, help="seconds an input may take (30)")
+    parser.add_argument("--timeout", type=int, default=300, help="seconds an input may hang (300)")
     parser.add_argument("--input", type=Path, help="run this input alone")
     chosen = parser.parse_args()
     PLACE.mkdir(exist_ok=True)
@@ -302,7 +307,8 @@ def _fuzz(fuzzer: Fuzzer, folder: Path, runs: int, number: int, timeout: int) ->
     atheris.Setup(
         [sys.argv[0], f"-runs={runs}", f"-seed={number}", f"-timeout={timeout}",
          f"-max_len={LONGEST}", f"-dict={words}", f"-artifact_prefix={PLACE}{os.sep}",
-         "-rss_limit_mb=4096", "-print_final_stats=1", str(corpus)],
+         f"-report_slow_units={timeout}", "-rss_limit_mb=4096", "-print_final_stats=1",
+         str(corpus)],
         one,
         custom_mutator=mutated,
     )  # fmt: skip
