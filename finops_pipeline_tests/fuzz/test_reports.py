@@ -47,7 +47,7 @@ def folders(draw: st.DrawFn) -> tuple[ReportFormat, list[tuple[str, Made]]]:
     return format_, made
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
 @given(folders())
 def test_every_row_and_cent_is_accounted_for(
     folder: tuple[ReportFormat, list[tuple[str, Made]]],
@@ -132,7 +132,7 @@ def engine() -> Iterator[DuckDBEngine]:
         yield opened
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
 @given(format_=st.sampled_from(FORMATS), data=st.data())
 def test_ingest_counts_every_report_as_a_second_reading_does(
     engine: DuckDBEngine, format_: ReportFormat, data: st.DataObject

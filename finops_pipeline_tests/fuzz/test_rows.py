@@ -72,7 +72,7 @@ def nulled(fields: list[str]) -> list[str | None]:
     return [field or None for field in fields]
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck))
 @given(HEADERS, ENDS, st.lists(PIECES, max_size=40).map(b"".join), STRETCHES, st.booleans(),
        st.booleans())  # fmt: skip
 @example(b"a,b", b"\n", b'1,"2""\n3"\r\n4,5', 9, False, False)
@@ -104,7 +104,7 @@ FIELDS = st.lists(st.sampled_from(["a", ",", '"', "\n", "\r\n", " ", "é", "🎉
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     records=st.lists(st.lists(FIELDS, min_size=3, max_size=3), min_size=1, max_size=8),
     end=ENDS,
