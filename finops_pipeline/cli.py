@@ -10,15 +10,18 @@ import json
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, overload
 
 import typer
 
 from finops_pipeline import console
 from finops_pipeline.config import ConfigError, Settings
 from finops_pipeline.lake.place import StoreFailing, StoreRefused
+
+if TYPE_CHECKING:
+    from finops_pipeline.query.model import CostQuery
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -27,7 +30,10 @@ app = typer.Typer(
     help="Cloud bills into figures that people act on and auditors trust.",
 )
 
-_TIMES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S%z"]
+_TIMES = [
+    "%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S%z",
+    "%Y-%m-%dT%H:%M:%S.%f", "%Y-%m-%dT%H:%M:%S.%f%z",
+]  # fmt: skip
 Format = Literal["table", "json", "csv"]
 Config = Annotated[
     Path | None,
@@ -40,6 +46,19 @@ Since = Annotated[
 Until = Annotated[
     datetime | None,
     typer.Option("--to", formats=["%Y-%m-%d"], help="Last charge day."),
+]
+Where = Annotated[
+    list[str] | None,
+    typer.Option("--where", help="dimension=value,value; keeps only these."),
+]
+Exclude = Annotated[
+    list[str] | None,
+    typer.Option("--exclude", help="dimension=value,value; leaves these out."),
+]
+Currency = Annotated[str, typer.Option(help="`reporting` or a billing currency.")]
+AsOf = Annotated[
+    datetime | None,
+    typer.Option("--as-of", formats=_TIMES, help="As known at this time (UTC)."),
 ]
 
 
@@ -144,44 +163,28 @@ def costs(
     metric: Annotated[str, typer.Option()] = "EffectiveCost",
     since: Since = None,
     until: Until = None,
-    where: Annotated[
-        list[str] | None,
-        typer.Option("--where", help="dimension=value,value; keeps only these."),
-    ] = None,
-    exclude: Annotated[
-        list[str] | None,
-        typer.Option("--exclude", help="dimension=value,value; leaves these out."),
-    ] = None,
-    currency: Annotated[str, typer.Option(help="`reporting` or a billing currency.")] = "reporting",
+    where: Where = None,
+    exclude: Exclude = None,
+    currency: Currency = "reporting",
     top: Annotated[int | None, typer.Option(min=1)] = None,
     order: Annotated[str, typer.Option(help="cost or name")] = "cost",
-    as_of: Annotated[
-        datetime | None,
-        typer.Option("--as-of", formats=_TIMES, help="As known at this time (UTC)."),
-    ] = None,
+    as_of: AsOf = None,
     output: Annotated[Format, typer.Option("--format")] = "table",
     config: Config = None,
 ) -> None:
     """Ask what was spent, by whom, on what."""
-    from pydantic import ValidationError
-
     from finops_pipeline.orchestration.pipeline import Pipeline
     from finops_pipeline.query.answer import ask
-    from finops_pipeline.query.model import CostQuery, QueryError
-    from finops_pipeline.query.model import problems as query_problems
+    from finops_pipeline.query.model import QueryError
     from finops_pipeline.query.show import show
     from finops_pipeline.query.show import warnings as missing
 
     pipeline = Pipeline(_settings(config))
-    asked = {
-        "by": by, "metric": metric, "since": _day(since), "until": _day(until), "top": top,
-        "filters": _values("--where", where), "exclude": _values("--exclude", exclude),
-        "currency": currency, "order": order, "as_of": as_of,
-    }  # fmt: skip
-    try:
-        query = CostQuery.model_validate(asked)
-    except ValidationError as error:
-        console.wrong_use(query_problems(error))
+    query = _query(
+        by=by, metric=metric, since=_day(since), until=_day(until), top=top,
+        filters=_values("--where", where), exclude=_values("--exclude", exclude),
+        currency=currency, order=order, as_of=as_of,
+    )  # fmt: skip
     with _teaching(QueryError), pipeline.engine() as engine:
         found = ask(pipeline.home, engine, query)
     console.answer(show(found, output))
@@ -189,8 +192,47 @@ def costs(
 
 
 @app.command()
+def diff(
+    as_of: Annotated[
+        list[datetime],
+        typer.Option("--as-of", formats=_TIMES, help="Two times (UTC); one compares with now."),
+    ],
+    by: Annotated[str, typer.Option(help="Dimensions of the lines.")] = "day,service,owner",
+    metric: Annotated[str, typer.Option()] = "EffectiveCost",
+    since: Since = None,
+    until: Until = None,
+    where: Where = None,
+    exclude: Exclude = None,
+    currency: Currency = "reporting",
+    top: Annotated[int | None, typer.Option(min=1, help="Only what changed most.")] = None,
+    order: Annotated[str, typer.Option(help="cost (the largest change first) or name")] = "cost",
+    output: Annotated[Format, typer.Option("--format")] = "table",
+    config: Config = None,
+) -> None:
+    """What changed between two knowledge times, and which report or rule made it so."""
+    from finops_pipeline.orchestration.pipeline import Pipeline
+    from finops_pipeline.query.diff import diff as difference
+    from finops_pipeline.query.model import QueryError
+    from finops_pipeline.query.show_diff import diff_warnings, show_diff
+
+    if len(as_of) > 2:
+        console.wrong_use(f"a difference is between two times, not {len(as_of)}")
+    pipeline = Pipeline(_settings(config))
+    query = _query(
+        by=by, metric=metric, since=_day(since), until=_day(until), top=top,
+        filters=_values("--where", where), exclude=_values("--exclude", exclude),
+        currency=currency, order=order,
+    )  # fmt: skip
+    with _teaching(QueryError), pipeline.engine() as engine:
+        found = difference(pipeline.home, engine, query, *map(_in_utc, as_of))
+    console.answer(show_diff(found, output))
+    console.problems(diff_warnings(found))
+
+
+@app.command()
 def explain(
     figure: Annotated[str, typer.Argument(metavar="ID", help="An x_AllocationId, or its start.")],
+    as_of: AsOf = None,
     output: Annotated[Literal["table", "json"], typer.Option("--format")] = "table",
     config: Config = None,
 ) -> None:
@@ -201,7 +243,7 @@ def explain(
 
     pipeline = Pipeline(_settings(config))
     with _teaching(ExplainError), pipeline.engine() as engine:
-        explanation = explanation_of(pipeline.home, engine, figure)
+        explanation = explanation_of(pipeline.home, engine, figure, as_of=_in_utc(as_of))
     console.answer(show_explanation(explanation, output))
     if not explanation.adds_up:
         console.problems([f"the charges of {figure} do not add up to it"])
@@ -214,6 +256,7 @@ def export(
     since: Since = None,
     until: Until = None,
     source: Annotated[list[str] | None, typer.Option()] = None,
+    as_of: AsOf = None,
     config: Config = None,
 ) -> None:
     """Write FOCUS data for others."""
@@ -223,8 +266,9 @@ def export(
     pipeline = Pipeline(_settings(config))
     with _teaching(ExportError), pipeline.engine() as engine:
         result = export_focus(
-            pipeline.home, engine, out, focus, *_period(since, until), source or None
-        )
+            pipeline.home, engine, out, focus, *_period(since, until), source or None,
+            as_of=_in_utc(as_of),
+        )  # fmt: skip
     console.say(f"{result.rows:,} charges in {result.path}")
 
 
@@ -232,6 +276,7 @@ def export(
 def rejected(
     since: Since = None,
     until: Until = None,
+    as_of: AsOf = None,
     output: Annotated[Format, typer.Option("--format")] = "table",
     config: Config = None,
 ) -> None:
@@ -242,7 +287,7 @@ def rejected(
     pipeline = Pipeline(_settings(config))
     period = _period(since, until)
     with _teaching(), pipeline.engine() as engine:
-        rows = rejected_rows(pipeline.home, engine, *period)
+        rows = rejected_rows(pipeline.home, engine, *period, as_of=_in_utc(as_of))
     console.answer(show_rejected(rows, output))
     if len(rows) == LIMIT:
         console.say(f"only the first {LIMIT:,}; the table rejected_rows has them all")
@@ -285,6 +330,30 @@ def _teaching(*errors: type[Exception]) -> Iterator[None]:
         if not isinstance(error, (ConfigError, StoreRefused, *errors)):
             raise
         console.wrong_use(str(error))
+
+
+def _query(**asked: object) -> CostQuery:
+    """The question that the options make."""
+    from pydantic import ValidationError
+
+    from finops_pipeline.query.model import CostQuery, problems
+
+    try:
+        return CostQuery.model_validate(asked)
+    except ValidationError as error:
+        console.wrong_use(problems(error))
+
+
+@overload
+def _in_utc(moment: datetime) -> datetime: ...
+@overload
+def _in_utc(moment: None) -> None: ...
+@overload
+def _in_utc(moment: datetime | None) -> datetime | None: ...
+def _in_utc(moment: datetime | None) -> datetime | None:
+    if moment is None:
+        return None
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
 def _period(since: datetime | None, until: datetime | None) -> tuple[date | None, date | None]:

@@ -12,7 +12,7 @@ import json
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -31,6 +31,7 @@ T = TypeVar("T")
 Partition = tuple[str, ...]
 
 _COMMIT_ATTEMPTS = 20
+_FEW = 20  # files that are looked for one by one
 _KEPT_FOR = 600.0  # seconds: it holds credentials, which expire
 
 
@@ -128,35 +129,69 @@ class LakeTable:
 
         `as_of` reads an earlier state: a time, or a version.
         """
-        delta = self._now(own=as_of is not None)
+        delta = self._as_of(as_of)
         if delta is None:
             return []
-        if as_of is not None:
-            with self._place.teaching():
-                if isinstance(as_of, datetime) and _before_first_version(delta, as_of):
-                    return []
-                delta.load_as_version(as_of)
         return self._files(delta, prefix, {k: set(v) for k, v in where.items()})
+
+    def committed(self, as_of: datetime | None = None) -> dict[LakeFile, datetime]:
+        """The files in the table, each with the moment at which it was put there.
+
+        What the rows of a file were made from is what other tables held at that moment.
+        """
+        delta = self._as_of(as_of)
+        if delta is None:
+            return {}
+        actions = _actions(delta)
+        times = actions.column("modification_time").cast("int64").to_pylist()
+        moments = [datetime.fromtimestamp(t / 1000, UTC) for t in times]
+        return dict(zip(self._listed(actions), moments, strict=True))
+
+    def gone(self, files: Iterable[LakeFile]) -> LakeFile | None:
+        """The first of these files that lies at its place no more, whatever the log says of it."""
+        wanted = sorted(files)
+        if self._place.shared and len(wanted) > _FEW:  # a listing costs less than as many looks
+            there = set(self._place.names())
+            return next((f for f in wanted if self._name(f) not in there), None)
+        return next((f for f in wanted if not self.holds(f)), None)
+
+    def _as_of(self, as_of: datetime | int | None) -> DeltaTable | None:
+        """The table as it was then; None when it was not there yet."""
+        delta = self._now(own=as_of is not None)
+        if delta is None or as_of is None:
+            return delta
+        with self._place.teaching():
+            version = _version_at(delta, as_of) if isinstance(as_of, datetime) else as_of
+            if version is None:
+                return None
+            delta.load_as_version(version)
+        return delta
 
     def _files(
         self, delta: DeltaTable, prefix: Partition, where: Mapping[str, set[str]]
     ) -> list[LakeFile]:
-        actions = pa.table(delta.get_add_actions(flatten=True))
+        wanted = [(self.table.partition_by.index(k), v) for k, v in where.items()]
+        return sorted(
+            file
+            for file in self._listed(_actions(delta))
+            if file.partition[: len(prefix)] == prefix
+            and all(file.partition[i] in v for i, v in wanted)
+        )
+
+    def _listed(self, actions: pa.Table) -> list[LakeFile]:
+        """Every file of a state of the table, in the log's order."""
         columns = [
             actions.column(f"partition.{name}").cast(pa.string()).to_pylist()
             for name in self.table.partition_by
         ]
-        wanted = [(self.table.partition_by.index(k), v) for k, v in where.items()]
         paths, counts = (actions.column(n).to_pylist() for n in ("path", "num_records"))
-        found = []
-        for path, count, *values in zip(paths, counts, *columns, strict=True):
-            partition = tuple(values)
-            if partition[: len(prefix)] == prefix and all(partition[i] in v for i, v in wanted):
-                file = LakeFile(partition, PurePosixPath(path).stem)
-                found.append(file)
-                if self._place.shared and count is not None:
-                    self._rows[file] = count
-        return sorted(found)
+        found = [
+            LakeFile(tuple(values), PurePosixPath(path).stem)
+            for path, *values in zip(paths, *columns, strict=True)
+        ]
+        if self._place.shared:
+            self._rows |= {f: n for f, n in zip(found, counts, strict=True) if n is not None}
+        return found
 
     def seen(self) -> int | None:
         """The state that a run starts from, for `replace`; None where a lock lets in one run only.
@@ -299,6 +334,11 @@ class LakeTable:
         return dict(zip(self.table.partition_by, file.partition, strict=True))
 
 
+def _actions(delta: DeltaTable) -> pa.Table:
+    """The files of the table, each with what the log says of it."""
+    return pa.table(delta.get_add_actions(flatten=True))
+
+
 def _within(partition: Partition, scopes: set[Partition]) -> bool:
     return any(partition[:n] in scopes for n in range(len(partition) + 1))
 
@@ -313,6 +353,11 @@ def _marks(scopes: set[Partition], version: int) -> list[Transaction]:
     return [Transaction(f"replace {name}", version) for name in outermost]
 
 
-def _before_first_version(delta: DeltaTable, moment: datetime) -> bool:
-    first: int = min(entry["timestamp"] for entry in delta.history())
-    return moment.timestamp() * 1000 < first
+def _version_at(delta: DeltaTable, moment: datetime) -> int | None:
+    """The newest version that was committed by then; None when there was none.
+
+    By the times that commits carry. Delta's own search goes by the times of the log's files, which
+    a copy or a restore of the lake changes.
+    """
+    by_then = moment.timestamp() * 1000
+    return max((e["version"] for e in delta.history() if e["timestamp"] <= by_then), default=None)

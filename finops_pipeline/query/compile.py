@@ -14,7 +14,7 @@ import ibis
 import ibis.expr.types as ir
 
 from finops_pipeline.contracts.forms import MONEY, ibis_schema
-from finops_pipeline.contracts.tables import tables
+from finops_pipeline.contracts.tables import Table, tables
 from finops_pipeline.engine.functions import json_member
 from finops_pipeline.lake.delta import LakeFile, LakeTable
 from finops_pipeline.query.dimensions import NONE, TABLE, Dimension, dimension
@@ -36,12 +36,12 @@ def question(query: CostQuery) -> ir.Table:
     of the rows without `cost`, their number and sum in the billing currency.
     """
     charges = ibis.table(ibis_schema(tables()[TABLE]), name=BOUND)
-    if conditions := _conditions(charges, query):
+    if conditions := conditions_of(charges, query):
         charges = charges.filter(conditions)
     names = [f"d{i}" for i in range(len(query.by))]
     fine = _summed(
         charges.select(
-            **{n: _value(charges, dimension(b)) for n, b in zip(names, query.by, strict=True)},
+            **{n: value_of(charges, dimension(b)) for n, b in zip(names, query.by, strict=True)},
             billing=charges.BillingCurrency,
             reporting=charges.x_ReportingCurrency,
             unit=charges.ConsumedUnit if query.metric == QUANTITY else ibis.null(str),
@@ -82,7 +82,7 @@ def _shaped(rows: ir.Table, kind: int, names: list[str]) -> ir.Table:
     )
 
 
-def _value(charges: ir.Table, dim: Dimension) -> ir.StringValue:
+def value_of(charges: ir.Table, dim: Dimension) -> ir.StringValue:
     column: Any = charges[dim.column]
     value: ir.StringValue
     if dim.form == "tag":
@@ -96,7 +96,7 @@ def _value(charges: ir.Table, dim: Dimension) -> ir.StringValue:
     return value
 
 
-def _conditions(charges: ir.Table, query: CostQuery) -> list[ir.BooleanValue]:
+def conditions_of(charges: ir.Table, query: CostQuery) -> list[ir.BooleanValue]:
     found = [_has(charges, name, values) for name, values in query.filters.items()]
     found += [~_has(charges, name, values) for name, values in query.exclude.items()]
     if query.since is not None:
@@ -113,41 +113,37 @@ def _conditions(charges: ir.Table, query: CostQuery) -> list[ir.BooleanValue]:
 
 def _has(charges: ir.Table, name: str, values: tuple[str, ...]) -> ir.BooleanValue:
     """Whether a charge has one of the values; never null, so that its opposite keeps nulls."""
-    value = _value(charges, dimension(name))
+    value = value_of(charges, dimension(name))
     real = [v for v in values if v != NONE]
     has: ir.BooleanValue = value.isin(real).fill_null(False) if real else ibis.literal(False)
     return has | value.isnull() if NONE in values else has
 
 
 def files_to_read(table: LakeTable, query: CostQuery) -> list[LakeFile]:
-    """The files of the lake that can hold a charge that counts, as known at `as_of`.
+    """The files of the lake that can hold a charge that counts, as known at `as_of`."""
+    return that_count(table.table, table.files(as_of=query.as_of), query)
+
+
+def that_count(table: Table, files: Iterable[LakeFile], query: CostQuery) -> list[LakeFile]:
+    """Those files of the table that can hold a charge that counts.
 
     The partitions decide; the expression decides again for each row.
     """
-    positions = {name: i for i, name in enumerate(table.table.partition_by)}
-    only = {
-        dim.column: values
-        for dim, values in _of_partitions(query.filters, positions)
-        if dim.form != "month"
-    }
-    found = table.files(as_of=query.as_of, **only)
-
-    def counts(file: LakeFile) -> bool:
-        day = file.partition[positions["x_ChargeDay"]]
-        if query.since is not None and day < query.since.isoformat():
-            return False
-        if query.until is not None and day > query.until.isoformat():
-            return False
-        return not any(
-            dim.seen_in(file.partition[positions[dim.column]]) in values
-            for dim, values in _of_partitions(query.exclude, positions)
-        ) and all(
-            dim.seen_in(day) in values
-            for dim, values in _of_partitions(query.filters, positions)
-            if dim.form == "month"
-        )
-
-    return [file for file in found if counts(file)]
+    positions = {name: i for i, name in enumerate(table.partition_by)}
+    day_at = positions["x_ChargeDay"]
+    only = [(positions[d.column], d, set(v)) for d, v in _of_partitions(query.filters, positions)]
+    without = [
+        (positions[d.column], d, set(v)) for d, v in _of_partitions(query.exclude, positions)
+    ]
+    since = query.since.isoformat() if query.since else ""
+    until = query.until.isoformat() if query.until else "9999"
+    return [
+        file
+        for file in files
+        if since <= file.partition[day_at] <= until
+        and all(d.seen_in(file.partition[at]) in values for at, d, values in only)
+        and not any(d.seen_in(file.partition[at]) in values for at, d, values in without)
+    ]
 
 
 def _of_partitions(

@@ -11,6 +11,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from decimal import ROUND_HALF_UP, Context, Decimal, Inexact, InvalidOperation
 from itertools import islice
 from pathlib import Path
@@ -57,19 +58,25 @@ class ExplainError(Exception):
 
 
 def explain(
-    home: Home, engine: Engine, allocation_id: str, raw_lines: int = RAW_LINES
+    home: Home,
+    engine: Engine,
+    allocation_id: str,
+    raw_lines: int = RAW_LINES,
+    as_of: datetime | None = None,
 ) -> Explanation:
     """Explain the figure with this x_AllocationId, or a unique start of it. Raises ExplainError.
 
-    Of at most `raw_lines` charges the row of the report is read out of the archive.
+    Of at most `raw_lines` charges the row of the report is read out of the archive. `as_of` looks
+    for the figure as it was known then, and explains it by what it was made from.
     """
-    return _Case(home, engine).explain(allocation_id.strip().lower(), raw_lines)
+    return _Case(home, engine, as_of).explain(allocation_id.strip().lower(), raw_lines)
 
 
 class _Case:
-    def __init__(self, home: Home, engine: Engine) -> None:
+    def __init__(self, home: Home, engine: Engine, as_of: datetime | None) -> None:
         self.home = home
         self.engine = engine
+        self.as_of = as_of
 
     def explain(self, text: str, raw_lines: int) -> Explanation:
         figure = self._figure(text)
@@ -118,9 +125,15 @@ class _Case:
                 f"({_LONGEST} hexadecimal digits), or at least its first {_SHORTEST} digits"
             )
         table = self.home.table("allocated_costs")
-        files = table.files()
+        committed = table.committed(self.as_of)
+        files = sorted(committed)
         if not files:
-            raise ExplainError("the lake holds no allocated costs yet; `finops run` makes them")
+            raise ExplainError(
+                f"the lake held no allocated costs at {self.as_of:%Y-%m-%d %H:%M:%S} UTC; explain "
+                "as of a later time"
+                if self.as_of
+                else "the lake holds no allocated costs yet; `finops run` makes them"
+            )
         costs = self._bind("allocated_costs", files)
         # Identifier and place alone: no other column is read from files that do not hold it.
         found = costs.filter(
@@ -131,13 +144,17 @@ class _Case:
         rows = self._rows(found.order_by("x_AllocationId").limit(_LISTED + 1))
         if not rows:
             raise ExplainError(
-                f"no figure {text}: it may have been replaced when its day was rebuilt; "
+                f"no figure {text}: it may have been replaced when its day was rebuilt (`--as-of` "
+                "finds what was known earlier); "
                 "identifiers are in the column x_AllocationId of allocated_costs"
             )
         if len(rows) > 1:
             raise ExplainError(_ambiguous(text, rows))
         wanted = tuple(str(rows[0][name]) for name in table.table.partition_by)
         costs = self._bind("allocated_costs", [f for f in files if f.partition == wanted])
+        if self.as_of is not None:
+            # What the figure was made from is what stood there when it was committed.
+            self.as_of = max(committed[f] for f in files if f.partition == wanted)
         same = costs.x_AllocationId == rows[0]["x_AllocationId"]
         figure = self.engine.rows(self.engine.compile(costs.filter(same)))
         self.engine.bind_arrow("explained figure", figure)
@@ -146,7 +163,9 @@ class _Case:
 
     def _charges(self, place: tuple[str, str]) -> list[Charge]:
         """The charges that the figure sums: equal to it in all that figures are grouped by."""
-        charges = self._bind("focus_costs", self.home.table("focus_costs").files(*place))
+        charges = self._bind(
+            "focus_costs", self.home.table("focus_costs").files(*place, as_of=self.as_of)
+        )
         schema = ibis_schema(tables()["allocated_costs"])
         figure = ibis.table({name: schema[name] for name in GROUP}, name="explained figure")
         same = [charges[name].identical_to(figure[name]) for name in GROUP]
@@ -180,17 +199,23 @@ class _Case:
         wanted: dict[str, set[int]] = {}
         for charge in charges:
             wanted.setdefault(charge.report_id, set()).add(charge.report_row)
-        known = self._some("reports", (source,), lambda t: t.report_id.isin(list(wanted)))
+        reports = self._bind("reports", self.home.table("reports").files(source))
+        known = self._rows(reports.filter(reports.report_id.isin(list(wanted))))
         entries = {row["report_id"]: row for row in known}
         read = {i: _read(self.home, entries.get(i), rows) for i, rows in wanted.items()}
         return [_joined(charge, read[charge.report_id]) for charge in charges]
 
     def _some(self, name: str, place: tuple[str, ...], condition: Any) -> list[Row]:
-        table = self._bind(name, self.home.table(name).files(*place))
+        table = self._bind(name, self.home.table(name).files(*place, as_of=self.as_of))
         return self._rows(table.filter(condition(table)))
 
     def _bind(self, name: str, files: Sequence[LakeFile]) -> ir.Table:
         table, bound = self.home.table(name), f"explained {name}"
+        if self.as_of and (gone := table.gone(files)):
+            raise ExplainError(
+                f"the lake no longer holds what it knew then: {gone.fingerprint}.parquet was "
+                "vacuumed; explain as of a later time"
+            )
         self.engine.bind_files(bound, table.table, [table.location(f) for f in files])
         return ibis.table(ibis_schema(table.table), name=bound)
 

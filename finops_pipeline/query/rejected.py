@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from datetime import date
+from datetime import date, datetime
 from typing import Any, Literal
 
 import ibis
@@ -22,13 +22,20 @@ LIMIT = 10_000  # rows that are listed; more are for the table itself
 
 
 def rejected_rows(
-    home: Home, engine: Engine, since: date | None, until: date | None
+    home: Home,
+    engine: Engine,
+    since: date | None,
+    until: date | None,
+    as_of: datetime | None = None,
 ) -> list[dict[str, Any]]:
-    """Rejected rows of these charge days, by report and row; at most ten thousand."""
+    """Rejected rows of these charge days, as known now or then, by report and row.
+
+    At most ten thousand.
+    """
     table = home.table("rejected_rows")
     files = [
         f
-        for f in table.files()
+        for f in table.files(as_of=as_of)
         if (since is None or f.partition[1] >= since.isoformat())
         and (until is None or f.partition[1] <= until.isoformat())
     ]

@@ -44,8 +44,12 @@ def daily_sql() -> Sql:
         **{metric: charges[metric].sum() for metric in METRICS},
         x_ChargeCount=charges.count(),
     )
-    subject = [daily[column] for column in _SUBJECT.values()]
-    return Sql(daily.mutate(x_OwnershipId=text_hash(subject)))
+    return Sql(daily.mutate(x_OwnershipId=ownership_id(daily)))
+
+
+def ownership_id(charges: ir.Table) -> ir.StringValue:
+    """The identifier of the decision that charges rest on: a hash of all that it may look at."""
+    return text_hash([charges[column] for column in _SUBJECT.values()])
 
 
 def _daily() -> ir.Table:

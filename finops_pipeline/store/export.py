@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 
 import duckdb
@@ -51,18 +51,24 @@ def export_focus(
     until: date | None = None,
     sources: Sequence[str] | None = None,
     with_x: bool = False,
+    as_of: datetime | None = None,
 ) -> ExportResult:
     """Write the charges of these charge days and sources as FOCUS data. Raises ExportError.
 
     `out` says the form by its name; it is replaced once the whole file is written. `with_x` adds
-    the `x_` columns after those of FOCUS. Charges come by day, then source, then as stored: the
-    same lake gives the same file.
+    the `x_` columns after those of FOCUS. `as_of` exports what was known then. Charges come by
+    day, then source, then as stored: the same lake gives the same file.
     """
     if version not in VERSIONS:
         raise ExportError(f"FOCUS {version} is not supported; supported: {', '.join(VERSIONS)}")
     suffix = _suffix(out)
     table = home.table("focus_costs")
-    files = _wanted(table.files(), since, until, sources)
+    files = _wanted(table.files(as_of=as_of), since, until, sources)
+    if as_of and (gone := table.gone(files)):
+        raise ExportError(
+            f"the lake no longer holds what it knew at {as_of:%Y-%m-%d %H:%M:%S} UTC: "
+            f"{gone.fingerprint}.parquet was vacuumed; export as of a later time"
+        )
     engine.bind_files(_BOUND, table.table, [table.location(f) for f in files])
     columns = tables()["focus_costs"].columns if with_x else focus_columns()
     try:

@@ -1,0 +1,411 @@
+"""What changed between two knowledge times: line by line, and which report or rule made it so.
+
+The figures of a time are those of `allocated_costs` as committed by then: what `ask` answers as of
+it. What a day's figures were made from is what the other tables held at the moment when that day
+was committed to `allocated_costs`; so a time that falls between the commits of two tables is no
+in-between state. Only charge days whose files differ are looked into. How a cause is told is in
+`moves.py`, how a difference looks in `show_diff.py`.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Context, Decimal, Inexact, InvalidOperation, localcontext
+from typing import Any
+
+import ibis
+import ibis.expr.types as ir
+import pyarrow as pa
+
+from finops_pipeline.contracts.forms import MONEY, ibis_schema
+from finops_pipeline.contracts.tables import tables
+from finops_pipeline.engine.protocol import Engine
+from finops_pipeline.engine.sql import Sql
+from finops_pipeline.ingest.ledger import Ledger, LedgerEntry
+from finops_pipeline.lake.days import chunks
+from finops_pipeline.lake.delta import LakeFile
+from finops_pipeline.lake.home import Home
+from finops_pipeline.query import moves
+from finops_pipeline.query.compile import conditions_of, that_count, value_of
+from finops_pipeline.query.dimensions import OTHER, TABLE, dimension
+from finops_pipeline.query.model import QUANTITY, REPORTING, CostQuery, QueryError
+
+BY = ("day", "service", "owner")  # what lines are by when nothing is said
+OTHERWISE = "other"  # the cause of what the lake cannot explain
+
+_EXACT = Context(prec=120, traps=[Inexact, InvalidOperation])
+_CHUNK = 500_000  # charges that are compared at a time
+_ZERO = ibis.literal(Decimal(0)).cast(MONEY)
+# The allocated files of both times, and how each counts: before, after.
+_SIDES = {"unchanged costs": (1, 1), "costs then": (1, 0), "costs now": (0, 1)}
+
+Names = tuple[str | None, ...]
+Place = tuple[str, str]  # a source and a charge day
+
+
+@dataclass(frozen=True)
+class Cause:
+    """Why a line changed, and by how much.
+
+    `kind` is `new`, `repeated`, `restated`, `corrected`, `rewritten` or `restored` for a report
+    (`report` is its name, `delivered_at` when it came); else `rules` (other allocation rules),
+    `shares` (a pool was split otherwise, since what owners cost changed), `exchange rate`,
+    `mapping` (the same report row is read otherwise), or `other`: not to be told from the lake.
+    """
+
+    kind: str
+    change: Decimal
+    report: str | None = None
+    delivered_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line that changed: its cost at both times, and the causes, which sum to the change."""
+
+    names: Names
+    before: Decimal
+    after: Decimal
+    causes: tuple[Cause, ...]
+
+    @property
+    def change(self) -> Decimal:
+        """What it costs more now."""
+        return _EXACT.subtract(self.after, self.before)
+
+
+@dataclass(frozen=True)
+class Diff:
+    """What changed. `before` and `after` are the totals over every charge that counts.
+
+    The changes of the lines sum to the difference of the totals. `without_rate` has, for each
+    billing currency, the rows that lack an exchange rate and so are in no sum, at both times.
+    """
+
+    query: CostQuery
+    then: datetime
+    now: datetime | None
+    lines: tuple[Line, ...]
+    before: Decimal
+    after: Decimal
+    currency: str | None
+    without_rate: dict[str, tuple[int, int]]
+
+    @property
+    def change(self) -> Decimal:
+        """The difference of the totals."""
+        return _EXACT.subtract(self.after, self.before)
+
+
+def diff(
+    home: Home,
+    engine: Engine,
+    query: CostQuery,
+    then: datetime,
+    now: datetime | None = None,
+) -> Diff:
+    """What changed from one time to the other (by default the present). Raises QueryError."""
+    if query.metric == QUANTITY:
+        raise QueryError(f"a difference is of cost; {QUANTITY} has units that do not add up")
+    if query.as_of is not None:
+        raise QueryError("a difference has two times; the question itself must have none")
+    if now is not None and now < then:
+        raise QueryError(f"{now:%Y-%m-%d %H:%M:%S} lies before {then:%Y-%m-%d %H:%M:%S}")
+    with localcontext(_EXACT):
+        return _Comparison(home, engine, query, then, now).diff()
+
+
+class _Comparison:
+    def __init__(
+        self,
+        home: Home,
+        engine: Engine,
+        query: CostQuery,
+        then: datetime,
+        now: datetime | None,
+    ) -> None:
+        self.home = home
+        self.engine = engine
+        self.query = query
+        self.then = then
+        self.now = now
+        table = home.table(TABLE)
+        self._costs = {"then": table.committed(then), "now": table.committed(now)}
+        if not self._costs["then"]:
+            raise QueryError(
+                f"the lake held no cost at {then:%Y-%m-%d %H:%M:%S} UTC; compare with a later time"
+            )
+
+    def diff(self) -> Diff:
+        totals, rows = self._figures()
+        query, n = self.query, len(self.query.by)
+        lines = {
+            tuple(row[f"d{i}"] for i in range(n)): (row["before"], row["after"]) for row in rows
+        }
+        order = sorted(lines, key=lambda k: (-abs(lines[k][1] - lines[k][0]), _by_name(k)))
+        shown = order[: query.top]
+        if query.order == "name":
+            shown.sort(key=_by_name)
+        causes = self._causes(set(shown))
+        found = [_line(names, *lines[names], causes[names]) for names in shown]
+        if rest := order[len(shown) :]:
+            before, after = (sum((lines[k][i] for k in rest), Decimal(0)) for i in (0, 1))
+            found.append(_line((OTHER,) * n, before, after, causes[(OTHER,) * n]))
+        return Diff(
+            query=query,
+            then=self.then,
+            now=self.now,
+            lines=tuple(found),
+            before=sum((t["before"] for t in totals), Decimal(0)),
+            after=sum((t["after"] for t in totals), Decimal(0)),
+            currency=self._currency(totals),
+            without_rate={
+                t["billing"]: (int(t["without_before"]), int(t["without_after"]))
+                for t in sorted(totals, key=lambda t: str(t["billing"]))
+                if t["without_before"] or t["without_after"]
+            },
+        )
+
+    def _currency(self, totals: Sequence[Mapping[str, Any]]) -> str | None:
+        if self.query.currency != REPORTING:
+            return self.query.currency
+        used = sorted({t["reporting"] for t in totals})
+        if len(used) > 1:
+            raise QueryError(
+                f"figures of these times were converted to {' and '.join(used)}, which do not "
+                "compare: the reporting currency was changed; ask in a billing currency instead"
+            )
+        return used[0] if used else None
+
+    # Figures
+
+    def _figures(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        """Totals by billing and reporting currency, and the lines that changed."""
+        table = self.home.table(TABLE)
+        files = {m: set(that_count(table.table, f, self.query)) for m, f in self._costs.items()}
+        sides = (
+            files["then"] & files["now"], files["then"] - files["now"], files["now"] - files["then"]
+        )  # fmt: skip
+        for name, side in zip(_SIDES, sides, strict=True):
+            self._bind(name, TABLE, side)
+        self.engine.make("compared lines", self.engine.compile(_compared(self.query)))
+        totals = self.engine.rows(self.engine.compile(_totals(self.query))).to_pylist()
+        lines = self.engine.rows(self.engine.compile(_lines(self.query))).to_pylist()
+        return totals, lines
+
+    def _bind(self, name: str, table: str, files: Iterable[LakeFile]) -> None:
+        lake = self.home.table(table)
+        if (gone := lake.gone(files)) is not None:
+            raise QueryError(
+                f"the lake no longer holds what it knew at {self.then:%Y-%m-%d %H:%M:%S} UTC: "
+                f"{gone.fingerprint}.parquet was vacuumed; compare with a later time"
+            )
+        self.engine.bind_files(name, lake.table, [lake.location(f) for f in sorted(files)])
+
+    # Causes
+
+    def _causes(self, shown: set[Names]) -> dict[Names, list[Cause]]:
+        """The causes of each line shown, and of all others together."""
+        effects: dict[Names, dict[tuple[str, str | None], Decimal]] = defaultdict(
+            lambda: defaultdict(Decimal)
+        )
+        places = self._changed_places()
+        if places and shown:
+            made_from = _MadeFrom(self.home, self._costs, places)
+            ledgers = {s: Ledger(self.home.table("reports"), s) for s in {s for s, _ in places}}
+            entries = {e.report_id: e for ledger in ledgers.values() for e in ledger.entries}
+            self.engine.bind_arrow(moves.REPORTS, _known_reports(ledgers.values()))
+            compiled = [(n, self.engine.compile(x)) for n, x in moves.steps(self.query)]
+            for chunk in _chunked(self.home, places, made_from):
+                self._effects(compiled, made_from, chunk, shown, effects)
+            return defaultdict(
+                list,
+                {
+                    names: [_cause(kind, entries.get(report or ""), change)
+                            for (kind, report), change in of_line.items()]
+                    for names, of_line in effects.items()
+                },
+            )  # fmt: skip
+        return defaultdict(list)
+
+    def _changed_places(self) -> list[Place]:
+        """The sources and charge days whose figures are not the same files at both times."""
+        table = tables()[TABLE]
+        then, now = (set(that_count(table, f, self.query)) for f in self._costs.values())
+        return sorted({(f.partition[0], f.partition[2]) for f in then ^ now})
+
+    def _effects(
+        self,
+        compiled: Sequence[tuple[str, Sql]],
+        made_from: _MadeFrom,
+        places: Sequence[Place],
+        shown: set[Names],
+        effects: dict[Names, dict[tuple[str, str | None], Decimal]],
+    ) -> None:
+        then, now = (made_from.files("focus_costs", m, places) for m in ("then", "now"))
+        self._bind(moves.CHARGES["standing"], "focus_costs", then & now)
+        self._bind(moves.CHARGES["then"], "focus_costs", then - now)
+        self._bind(moves.CHARGES["now"], "focus_costs", now - then)
+        for table, bound in (
+            ("ownership", moves.OWNERSHIP),
+            ("shares", moves.SHARES),
+            ("superseded_rows", moves.SUPERSEDED),
+            ("rejected_rows", moves.REJECTED),
+        ):
+            for moment, name in bound.items():
+                self._bind(name, table, made_from.files(table, moment, places))
+        for name, sql in compiled:
+            self.engine.make(name, sql)
+        made = compiled[-1][1].expression
+        found = self.engine.compile(ibis.table(made.schema(), name=moves.EFFECTS))
+        n = len(self.query.by)
+        other = (OTHER,) * n
+        for row in self.engine.rows(found).to_pylist():
+            names = tuple(row[f"d{i}"] for i in range(n))
+            line = effects[names if names in shown else other]
+            line[row["kind"], row["report_id"]] += row["effect"]
+
+
+class _MadeFrom:
+    """The files that figures were made from: by table, then or now, source and charge day."""
+
+    def __init__(
+        self, home: Home, costs: Mapping[str, Mapping[LakeFile, datetime]], places: Sequence[Place]
+    ) -> None:
+        self._home = home
+        self._moments = {side: _moments(files, set(places)) for side, files in costs.items()}
+        self._read: dict[tuple[str, datetime], dict[Place, list[LakeFile]]] = {}
+
+    def files(self, table: str, side: str, places: Iterable[Place]) -> set[LakeFile]:
+        """What a table held of these days when their figures of that side were committed."""
+        moments = self._moments[side]
+        return {
+            file
+            for place in places
+            if place in moments
+            for file in self._at(table, moments[place]).get(place, ())
+        }
+
+    def _at(self, table: str, moment: datetime) -> dict[Place, list[LakeFile]]:
+        if (table, moment) not in self._read:
+            found: dict[Place, list[LakeFile]] = defaultdict(list)
+            for file in self._home.table(table).files(as_of=moment):
+                found[file.partition[0], file.partition[1]].append(file)
+            self._read[table, moment] = found
+        return self._read[table, moment]
+
+
+def _moments(files: Mapping[LakeFile, datetime], places: set[Place]) -> dict[Place, datetime]:
+    found: dict[Place, datetime] = {}
+    for file, moment in files.items():
+        place = (file.partition[0], file.partition[2])
+        if place in places:
+            found[place] = max(moment, found.get(place, moment))
+    return found
+
+
+def _chunked(home: Home, places: Sequence[Place], made_from: _MadeFrom) -> Iterable[list[Place]]:
+    """The places, as many days at a time as are compared at once."""
+    table = home.table("focus_costs")
+    by_day: dict[Any, list[Place]] = defaultdict(list)
+    for place in places:
+        by_day[place[1]].append(place)
+
+    def rows(day: Any) -> int:
+        sides = (made_from.files("focus_costs", m, by_day[day]) for m in ("then", "now"))
+        return sum(table.rows(f) for f in set().union(*sides) if table.holds(f))
+
+    for days in chunks(list(by_day), rows, _CHUNK):
+        yield [place for day in days for place in by_day[day]]
+
+
+def _known_reports(ledgers: Iterable[Ledger]) -> pa.Table:
+    """Every report with the one that stands in its place, and whether it took another's."""
+    rows = []
+    for ledger in ledgers:
+        live = {e.name: e.report_id for e in ledger.live()}
+        several = {e.name for e in ledger.replaced()}
+        rows += [
+            {
+                "known_id": e.report_id,
+                "newest_id": live.get(e.name),
+                "rewrites": e.name in several and live.get(e.name) == e.report_id,
+            }
+            for e in ledger.entries
+        ]
+    schema = pa.schema(
+        [("known_id", pa.string()), ("newest_id", pa.string()), ("rewrites", pa.bool_())]
+    )
+    return pa.Table.from_pylist(rows, schema=schema)
+
+
+def _cause(kind: str, entry: LedgerEntry | None, change: Decimal) -> Cause:
+    if entry is None:
+        return Cause(kind, change)
+    return Cause(kind, change, entry.name, entry.delivered_at)
+
+
+def _line(names: Names, before: Decimal, after: Decimal, causes: Iterable[Cause]) -> Line:
+    """A line with its causes, the largest first; what they do not explain is a cause too."""
+    found = [c for c in causes if c.change]
+    if left := after - before - sum((c.change for c in found), Decimal(0)):
+        found.append(Cause(OTHERWISE, left))
+    found.sort(key=lambda c: (-abs(c.change), c.kind, c.report or ""))
+    return Line(names, before, after, tuple(found))
+
+
+def _by_name(names: Names) -> tuple[tuple[bool, str], ...]:
+    return tuple((value is None, value or "") for value in names)
+
+
+# Expressions
+
+
+def _names(query: CostQuery) -> list[str]:
+    return [f"d{i}" for i in range(len(query.by))]
+
+
+def _compared(query: CostQuery) -> ir.Table:
+    """Every line at both times, by currencies too."""
+    lacking = ("without_before", "without_after")
+    sides = []
+    for name, (before, after) in _SIDES.items():
+        costs = ibis.table(ibis_schema(tables()[TABLE]), name=name)
+        if conditions := conditions_of(costs, query):
+            costs = costs.filter(conditions)
+        value = costs[query.column]
+        cost, none = value.fill_null(_ZERO), value.isnull().cast("int64")
+        zero = ibis.literal(0, "int64")
+        dims = zip(_names(query), query.by, strict=True)
+        sides.append(
+            costs.select(
+                **{n: value_of(costs, dimension(b)) for n, b in dims},
+                billing=costs.BillingCurrency,
+                reporting=costs.x_ReportingCurrency,
+                before=cost if before else _ZERO,
+                after=cost if after else _ZERO,
+                without_before=none if before else zero,
+                without_after=none if after else zero,
+            )
+        )
+    rows = ibis.union(*sides)
+    return rows.group_by([*_names(query), "billing", "reporting"]).agg(
+        **{n: rows[n].sum().cast(MONEY) for n in ("before", "after")},
+        **{n: rows[n].sum() for n in lacking},
+    )
+
+
+def _totals(query: CostQuery) -> ir.Table:
+    lines = ibis.table(_compared(query).schema(), name="compared lines")
+    sums = ("before", "after", "without_before", "without_after")
+    return lines.group_by("billing", "reporting").agg(**{n: lines[n].sum() for n in sums})
+
+
+def _lines(query: CostQuery) -> ir.Table:
+    lines = ibis.table(_compared(query).schema(), name="compared lines")
+    sums = {"before": lines.before.sum(), "after": lines.after.sum()}
+    summed = lines.group_by(_names(query)).agg(**sums) if query.by else lines.agg(**sums)
+    return summed.filter(summed.before != summed.after)
