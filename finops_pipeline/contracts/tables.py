@@ -99,6 +99,25 @@ REPORTING_METRICS = (
 )  # fmt: skip
 
 
+# What questions may ask for. The roll-up by month keeps all but the day; the one by day leaves
+# out what tells one resource from another.
+MONTHLY_DIMENSIONS = (
+    "BillingAccountId", "BillingCurrency", "ChargeCategory", "ConsumedUnit", "ProviderName",
+    "RegionId", "ResourceId", "ResourceName", "ResourceType", "ServiceCategory", "ServiceName",
+    "ServiceSubcategory", "SkuId", "SkuMeter", "SubAccountId", "SubAccountName", "Tags",
+    "x_BusinessUnit", "x_CompartmentPath", "x_Pool", "x_ReportingCurrency", "x_Rule", "x_Source",
+    "x_Tier",
+)  # fmt: skip
+_OF_RESOURCES = {
+    "ResourceId", "ResourceName", "ResourceType", "SkuId", "SkuMeter", "Tags", "x_CompartmentPath",
+}  # fmt: skip
+DAY_DIMENSIONS = tuple(c for c in MONTHLY_DIMENSIONS if c not in _OF_RESOURCES)
+SUMMED_METRICS = (
+    "BilledCost", "ConsumedQuantity", "ContractedCost", "EffectiveCost", "ListCost",
+    *REPORTING_METRICS,
+)  # fmt: skip
+
+
 @cache
 def tables() -> dict[str, Table]:
     """Every table of the lake by name."""
@@ -106,6 +125,12 @@ def tables() -> dict[str, Table]:
     daily = tuple(c for c in focus if c.name in DAILY_DIMENSIONS + DAILY_METRICS)
     own = "contracts/data/tables/{}.csv".format
     day = ("source", "charge_day")
+    allocated = Table(
+        "allocated_costs",
+        "The answer: daily cost per resource, SKU and owner.",
+        daily + _columns(own("allocated_x")),
+        ("x_Source", "ProviderName", "x_ChargeDay", "x_BusinessUnit"),
+    )
     described = [
         Table(
             "reports",
@@ -155,11 +180,15 @@ def tables() -> dict[str, Table]:
             _columns(own("shares")),
             day,
         ),
-        Table(
-            "allocated_costs",
-            "The answer: daily cost per resource, SKU and owner.",
-            daily + _columns(own("allocated_x")),
-            ("x_Source", "ProviderName", "x_ChargeDay", "x_BusinessUnit"),
+        allocated,
+        _summed(
+            "monthly_costs",
+            "Roll-up: cost per month, resource and owner.",
+            allocated,
+            MONTHLY_DIMENSIONS,
+        ),
+        _summed(
+            "daily_costs", "Roll-up: cost per day, service and owner.", allocated, DAY_DIMENSIONS
         ),
         Table(
             "daily_totals",
@@ -175,3 +204,18 @@ def tables() -> dict[str, Table]:
         ),
     ]
     return {table.name: table for table in described}
+
+
+def _summed(name: str, description: str, costs: Table, dimensions: tuple[str, ...]) -> Table:
+    """A roll-up of the costs, one file a month: the same columns, fewer of them."""
+    kept = (*dimensions, *SUMMED_METRICS)
+    further = {c.name: c for c in _columns("contracts/data/tables/summed_x.csv")}
+    return Table(
+        name,
+        f"{description} One file a month, for questions; see the columns of allocated_costs.",
+        (
+            *(costs.column(c) for c in costs.names if c in kept),
+            *further.values(),
+        ),
+        ("x_ChargeMonth",),
+    )

@@ -129,7 +129,7 @@ class LakeTable:
 
         `as_of` reads an earlier state: a time, or a version.
         """
-        delta = self._as_of(as_of)
+        delta = self.at(as_of)
         if delta is None:
             return []
         return self._files(delta, prefix, {k: set(v) for k, v in where.items()})
@@ -139,7 +139,7 @@ class LakeTable:
 
         What the rows of a file were made from is what other tables held at that moment.
         """
-        delta = self._as_of(as_of)
+        delta = self.at(as_of)
         if delta is None:
             return {}
         actions = _actions(delta)
@@ -149,13 +149,15 @@ class LakeTable:
 
     def gone(self, files: Iterable[LakeFile]) -> LakeFile | None:
         """The first of these files that lies at its place no more, whatever the log says of it."""
-        wanted = sorted(files)
-        if self._place.shared and len(wanted) > _FEW:  # a listing costs less than as many looks
-            there = set(self._place.names())
-            return next((f for f in wanted if self._name(f) not in there), None)
-        return next((f for f in wanted if not self.holds(f)), None)
+        if not self._place.shared:
+            return next((f for f in sorted(files) if not self.holds(f)), None)
+        earlier = sorted(set(files) - set(self.files()))
+        if len(earlier) <= _FEW:
+            return next((f for f in earlier if not self.holds(f)), None)
+        there = set(self._place.names())  # costs less than as many looks
+        return next((f for f in earlier if self._name(f) not in there), None)
 
-    def _as_of(self, as_of: datetime | int | None) -> DeltaTable | None:
+    def at(self, as_of: datetime | int | None = None) -> DeltaTable | None:
         """The table as it was then; None when it was not there yet."""
         delta = self._now(own=as_of is not None)
         if delta is None or as_of is None:
@@ -173,13 +175,16 @@ class LakeTable:
         wanted = [(self.table.partition_by.index(k), v) for k, v in where.items()]
         return sorted(
             file
-            for file in self._listed(_actions(delta))
+            for file in self.listed(delta)
             if file.partition[: len(prefix)] == prefix
             and all(file.partition[i] in v for i, v in wanted)
         )
 
-    def _listed(self, actions: pa.Table) -> list[LakeFile]:
+    def listed(self, delta: DeltaTable) -> list[LakeFile]:
         """Every file of a state of the table, in the log's order."""
+        return self._listed(_actions(delta))
+
+    def _listed(self, actions: pa.Table) -> list[LakeFile]:
         columns = [
             actions.column(f"partition.{name}").cast(pa.string()).to_pylist()
             for name in self.table.partition_by

@@ -14,9 +14,10 @@ from typing import Any
 from finops_pipeline.engine.protocol import Engine
 from finops_pipeline.lake.delta import LakeTable
 from finops_pipeline.lake.home import Home
-from finops_pipeline.query.compile import BOUND, GROUP, TOTAL, files_to_read, question
+from finops_pipeline.query.compile import GROUP, TOTAL, bound, question
 from finops_pipeline.query.dimensions import OTHER, TABLE
 from finops_pipeline.query.model import QUANTITY, REPORTING, CostQuery, QueryError
+from finops_pipeline.query.sources import files_to_read
 
 # Python's usual context would silently round a sum to 28 digits. This one has room for any sum of
 # DECIMAL(38,18), and raises where it would have to round.
@@ -61,19 +62,18 @@ def ask(home: Home, engine: Engine, query: CostQuery) -> Answer:
 
     One question at a time for an engine: each binds the files that it reads to the same name.
     """
-    table = home.table(TABLE)
-    files = files_to_read(table, query)
-    if not files:
-        return _nothing(query, _why_no_files(table, query))
-    earlier = sorted(set(files) - set(table.files())) if query.as_of else []
-    gone = next((f for f in earlier if not table.holds(f)), None)
-    if gone is not None:
-        raise QueryError(
-            f"the lake no longer holds what it knew at {query.as_of:%Y-%m-%d %H:%M:%S} UTC: "
-            f"{gone.fingerprint}.parquet was vacuumed; ask as of a later time"
-        )
-    engine.bind_files(BOUND, table.table, [table.location(f) for f in files])
-    found = engine.rows(engine.compile(question(query))).to_pylist()
+    read = files_to_read(home, query)
+    if not read:
+        return _nothing(query, _why_no_files(home.table(TABLE), query))
+    for name, files in read.items():
+        table = home.table(name)
+        if query.as_of and (gone := table.gone(files)):
+            raise QueryError(
+                f"the lake no longer holds what it knew at {query.as_of:%Y-%m-%d %H:%M:%S} UTC: "
+                f"{gone.fingerprint}.parquet was vacuumed; ask as of a later time"
+            )
+        engine.bind_files(bound(name), table.table, [table.location(f) for f in files])
+    found = engine.rows(engine.compile(question(query, tuple(read)))).to_pylist()
     with localcontext(_EXACT):
         return _answer(query, found)
 

@@ -1,12 +1,12 @@
-"""A `CostQuery` as an Ibis expression, and the files of the lake that it needs to read.
+"""A `CostQuery` as an Ibis expression, and which files of a table can hold what it asks for.
 
-User values enter as Ibis literals only; nothing here writes SQL. Running the expression and
-reading its result is elsewhere (`answer.py`).
+User values enter as Ibis literals only; nothing here writes SQL. Which table is read is decided in
+`sources.py`; running the expression and reading its result is elsewhere (`answer.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -16,11 +16,9 @@ import ibis.expr.types as ir
 from finops_pipeline.contracts.forms import MONEY, ibis_schema
 from finops_pipeline.contracts.tables import Table, tables
 from finops_pipeline.engine.functions import json_member
-from finops_pipeline.lake.delta import LakeFile, LakeTable
+from finops_pipeline.lake.delta import LakeFile
 from finops_pipeline.query.dimensions import NONE, TABLE, Dimension, dimension
 from finops_pipeline.query.model import QUANTITY, REPORTING, CostQuery
-
-BOUND = "asked_costs"  # the name that the engine binds the files to
 
 # Kinds of result row. Both come from one aggregate, so the files are read once.
 GROUP, TOTAL = 0, 1
@@ -28,29 +26,23 @@ GROUP, TOTAL = 0, 1
 _ZERO = ibis.literal(Decimal(0)).cast(MONEY)
 
 
-def question(query: CostQuery) -> ir.Table:
+def bound(table: str) -> str:
+    """The name that the engine binds the files of a table to."""
+    return f"asked {table}"
+
+
+def question(query: CostQuery, read: Sequence[str] = (TABLE,)) -> ir.Table:
     """The rows that answer the question: its groups, and totals by what must not be mixed.
 
+    `read` names the tables that are read, each for other months: the costs, or roll-ups of them.
     Columns: `kind`; `d0`, `d1`, … the dimensions (by position, because the engine takes tag keys
     that differ in case for one name); `billing`, `reporting`, `unit`, set in totals; `cost`; and
     of the rows without `cost`, their number and sum in the billing currency.
     """
-    charges = ibis.table(ibis_schema(tables()[TABLE]), name=BOUND)
-    if conditions := conditions_of(charges, query):
-        charges = charges.filter(conditions)
     names = [f"d{i}" for i in range(len(query.by))]
-    fine = _summed(
-        charges.select(
-            **{n: value_of(charges, dimension(b)) for n, b in zip(names, query.by, strict=True)},
-            billing=charges.BillingCurrency,
-            reporting=charges.x_ReportingCurrency,
-            unit=charges.ConsumedUnit if query.metric == QUANTITY else ibis.null(str),
-            cost=charges[query.column],
-            rows_without=charges[query.column].isnull().cast("int64"),
-            cost_without=charges[query.column].isnull().ifelse(charges[query.metric], _ZERO),
-        ),
-        [*names, "billing", "reporting", "unit"],
-    )
+    parts = [_asked(query, name, names) for name in read]
+    rows = ibis.union(*parts) if len(parts) > 1 else parts[0]
+    fine = _summed(rows, [*names, "billing", "reporting", "unit"])
     totals = _shaped(_summed(fine, ["billing", "reporting", "unit"]), TOTAL, names)
     if not names:
         return totals
@@ -61,6 +53,25 @@ def question(query: CostQuery) -> ir.Table:
         order = [ibis.desc("cost"), *(ibis.asc(n, nulls_first=False) for n in names)]
         groups = groups.order_by(order).limit(query.top + 1)
     return ibis.union(groups, totals)
+
+
+def _asked(query: CostQuery, table: str, names: list[str]) -> ir.Table:
+    """What of a table is asked for: dimensions, what must not be mixed, and what is summed."""
+    charges = ibis.table(ibis_schema(tables()[table]), name=bound(table))
+    if conditions := conditions_of(charges, query):
+        charges = charges.filter(conditions)
+    lacking = charges[query.column].isnull()
+    # A row of a roll-up stands for several, which all have the metric or all lack it.
+    rows = charges.x_Rows if "x_Rows" in charges.columns else ibis.literal(1, "int64")
+    return charges.select(
+        **{n: value_of(charges, dimension(b)) for n, b in zip(names, query.by, strict=True)},
+        billing=charges.BillingCurrency,
+        reporting=charges.x_ReportingCurrency,
+        unit=charges.ConsumedUnit if query.metric == QUANTITY else ibis.null(str),
+        cost=charges[query.column],
+        rows_without=lacking.ifelse(rows, ibis.literal(0, "int64")),
+        cost_without=lacking.ifelse(charges[query.metric], _ZERO),
+    )
 
 
 _SUMS = ("cost", "rows_without", "cost_without")
@@ -117,11 +128,6 @@ def _has(charges: ir.Table, name: str, values: tuple[str, ...]) -> ir.BooleanVal
     real = [v for v in values if v != NONE]
     has: ir.BooleanValue = value.isin(real).fill_null(False) if real else ibis.literal(False)
     return has | value.isnull() if NONE in values else has
-
-
-def files_to_read(table: LakeTable, query: CostQuery) -> list[LakeFile]:
-    """The files of the lake that can hold a charge that counts, as known at `as_of`."""
-    return that_count(table.table, table.files(as_of=query.as_of), query)
 
 
 def that_count(table: Table, files: Iterable[LakeFile], query: CostQuery) -> list[LakeFile]:

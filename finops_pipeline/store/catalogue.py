@@ -2,7 +2,7 @@
 
 Any SQL client that speaks DuckDB opens it. A view names the Parquet files that are in the table
 now, so a file that was written and never committed is not seen; it is made anew after each run.
-Where the home is in an object store, the views of the roll-ups and the books name copies beside
+Where the home is in an object store, the views of the daily totals and the books name copies beside
 the catalogue; the others name the objects, which a client reads with DuckDB's httpfs extension.
 """
 

@@ -20,6 +20,7 @@ from finops_pipeline.engine.protocol import Engine
 from finops_pipeline.engine.sql import Sql
 from finops_pipeline.lake.delta import LakeFile
 from finops_pipeline.lake.home import Home
+from finops_pipeline.store.summaries import Summaries
 
 _DIMENSIONS = {
     "charge_day": "x_ChargeDay",
@@ -59,6 +60,7 @@ class Rollups:
     def __init__(self, home: Home, engine: Engine) -> None:
         self.home = home
         self.engine = engine
+        self.summaries = Summaries(home, engine)
         self._costs: dict[str, list[LakeFile]] = defaultdict(list)
         for file in home.table("allocated_costs").files():
             self._costs[file.partition[2]].append(file)
@@ -70,14 +72,20 @@ class Rollups:
         )
 
     def stale_days(self) -> list[date]:
-        """The charge days whose roll-up is not made from what is stored now, in order."""
+        """The charge days whose roll-up is not made from what is stored now, in order.
+
+        For a month whose own roll-ups are stale and none of whose days is, one of its days.
+        """
         made = {f.partition[0]: f for f in self.home.table("daily_totals").files()}
         days = sorted(self._costs.keys() | made.keys())
         wanted = {day: self._file(day) if day in self._costs else None for day in days}
-        return [date.fromisoformat(d) for d in days if made.get(d) != wanted[d]]
+        stale = {date.fromisoformat(d) for d in days if made.get(d) != wanted[d]}
+        known = {f"{day:%Y-%m}" for day in stale}
+        months = [m for m in self.summaries.stale_months() if m not in known]
+        return sorted(stale | set(self.summaries.last_days(months)))
 
     def run(self, days: Sequence[date]) -> dict[date, int]:
-        """Roll up these charge days; returns the rows of each."""
+        """Roll up these charge days, and their months; returns the rows of each day."""
         table = self.home.table("daily_totals")
         costs = self.home.table("allocated_costs")
         files = []
@@ -93,4 +101,5 @@ class Rollups:
                 rows[day] = table.make(file, lambda path: self.engine.write(totals_sql(), path))
                 files.append(file)
         table.replace([(day.isoformat(),) for day in days], files)
+        self.summaries.run(f"{day:%Y-%m}" for day in days)
         return rows

@@ -87,7 +87,7 @@ def walk(folder: Path, steps: list[tuple[dict[str, list[Row]], str, str]], polic
 
 
 @settings(
-    max_examples=25,
+    max_examples=12,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
@@ -128,7 +128,7 @@ def test_any_two_steps_differ_by_what_is_known_at_each(
 
 
 @settings(
-    max_examples=15,
+    max_examples=8,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
