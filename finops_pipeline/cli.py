@@ -18,6 +18,7 @@ import typer
 
 from finops_pipeline import console
 from finops_pipeline.config import ConfigError, Settings
+from finops_pipeline.lake.forgotten import ForgottenError
 from finops_pipeline.lake.place import StoreFailing, StoreRefused
 
 if TYPE_CHECKING:
@@ -294,6 +295,36 @@ def rejected(
 
 
 @app.command()
+def maintain(
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what would be removed.")
+    ] = False,
+    output: Annotated[Literal["text", "json"], typer.Option("--format")] = "text",
+    config: Config = None,
+) -> None:
+    """Remove versions beyond the retention, and what runs left unfinished."""
+    from dataclasses import asdict
+
+    from finops_pipeline.orchestration.maintenance import run_maintenance
+
+    with _teaching():
+        done = run_maintenance(_settings(config), dry_run)
+    if output == "json":
+        places = {name: asdict(place) for name, place in done.places.items()}
+        console.answer(json.dumps({"dry_run": dry_run, "places": places}, indent=2))
+        return
+    for name, place in done.places.items():
+        if place.files:
+            console.answer(
+                f"{name}: {place.files:,} of {place.files_before:,} files, {place.bytes:,} of "
+                f"{place.bytes_before:,} bytes"
+            )
+    console.answer(
+        f"{'would remove' if dry_run else 'removed'} {done.files:,} files, {done.bytes:,} bytes"
+    )
+
+
+@app.command()
 def doctor(
     output: Annotated[Literal["text", "json"], typer.Option("--format")] = "text",
     config: Config = None,
@@ -327,7 +358,7 @@ def _teaching(*errors: type[Exception]) -> Iterator[None]:
     except StoreFailing as error:
         console.problems([str(error)])
     except Exception as error:
-        if not isinstance(error, (ConfigError, StoreRefused, *errors)):
+        if not isinstance(error, (ConfigError, ForgottenError, StoreRefused, *errors)):
             raise
         console.wrong_use(str(error))
 

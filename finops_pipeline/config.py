@@ -27,6 +27,8 @@ Authentication = Literal[
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
 Amount = Annotated[Decimal, Field(gt=0, max_digits=38, decimal_places=18)]
 
+SHORTEST_RETENTION = 30  # days
+
 _UNKNOWN_KEY = "unknown_key"
 _HOME_ADDRESS = "home_address"
 # A bucket and a prefix, and nothing else: no key, no secret, no option.
@@ -134,6 +136,7 @@ class Settings(_Model):
     rates: Path | None = None
     rate_max_age_days: int = Field(default=7, ge=0)
     budgets: tuple[Budget, ...] = ()
+    retention_days: int | None = None
     memory_limit: Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)? ?([KMGT]i?)?B$")] = "600MB"
 
     @field_validator("reporting_currency")
@@ -142,6 +145,18 @@ class Settings(_Model):
         if value not in {row["code"] for row in read_facts("contracts/data/currencies.csv")}:
             raise PydanticCustomError(
                 "currency", "a currency is a code of ISO 4217, three capital letters such as EUR"
+            )
+        return value
+
+    @field_validator("retention_days")
+    @classmethod
+    def _history_is_kept_a_month(cls, value: int | None) -> int | None:
+        if value is not None and value < SHORTEST_RETENTION:
+            raise PydanticCustomError(
+                "retention",
+                "what was known is kept for {days} days at least, so that a month can be compared "
+                "with the one before it; leave it out to keep all",
+                {"days": SHORTEST_RETENTION},
             )
         return value
 

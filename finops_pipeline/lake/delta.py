@@ -15,16 +15,17 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from deltalake import CommitProperties, DeltaTable, Transaction
-from deltalake.exceptions import CommitFailedError
+from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Transaction
+from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.transaction import AddAction, RemoveAction
 
 from finops_pipeline.contracts.forms import arrow_schema
 from finops_pipeline.contracts.tables import Table
+from finops_pipeline.lake.forgotten import ForgottenError
 from finops_pipeline.lake.place import Folder, Place
 
 T = TypeVar("T")
@@ -60,6 +61,11 @@ class LakeTable:
     def root(self) -> str:
         """Where the table lies: a local path or a URI."""
         return self._place.location()
+
+    @property
+    def storage(self) -> Place:
+        """Where the table's files lie, those of its log among them."""
+        return self._place
 
     def location(self, file: LakeFile) -> str:
         """Where an engine reads the file, or would: a local path or a URI."""
@@ -158,15 +164,20 @@ class LakeTable:
         return next((f for f in earlier if self._name(f) not in there), None)
 
     def at(self, as_of: datetime | int | None = None) -> DeltaTable | None:
-        """The table as it was then; None when it was not there yet."""
+        """The table as it was then; None when it was not there yet. Raises ForgottenError."""
         delta = self._now(own=as_of is not None)
         if delta is None or as_of is None:
             return delta
         with self._place.teaching():
-            version = _version_at(delta, as_of) if isinstance(as_of, datetime) else as_of
+            version = version_at(delta, as_of) if isinstance(as_of, datetime) else as_of
             if version is None:
                 return None
-            delta.load_as_version(version)
+            try:
+                delta.load_as_version(version)
+            except DeltaError as error:
+                if 0 in (entry["version"] for entry in self._delta().history()):
+                    raise
+                raise ForgottenError(_forgotten(f"in version {version}")) from error
         return delta
 
     def _files(
@@ -315,6 +326,8 @@ class LakeTable:
                 commit_properties=CommitProperties(
                     custom_metadata=dict(note), app_transactions=_marks(scopes, delta.version())
                 ),
+                # Left to itself, Delta forgets what is 30 days old: that is `maintain`'s to do.
+                post_commithook_properties=PostCommitHookProperties(cleanup_expired_logs=False),
             )
 
     def _add(self, file: LakeFile, now: int) -> AddAction:
@@ -334,6 +347,15 @@ class LakeTable:
             for name, value in zip(self.table.partition_by, file.partition, strict=True)
         )
         return "/".join((*folders, f"{file.fingerprint}.parquet"))
+
+    def named(self, name: str) -> LakeFile | None:
+        """The file that has this name below the table; None where it cannot be one of its files."""
+        *folders, last = name.split("/")
+        keys = [folder.partition("=")[0] for folder in folders]
+        if keys != list(self.table.partition_by) or not last.endswith(".parquet"):
+            return None
+        values = (unquote(folder.partition("=")[2]) for folder in folders)
+        return LakeFile(tuple(values), last.removesuffix(".parquet"))
 
     def _values(self, file: LakeFile) -> dict[str, str | None]:
         return dict(zip(self.table.partition_by, file.partition, strict=True))
@@ -358,11 +380,22 @@ def _marks(scopes: set[Partition], version: int) -> list[Transaction]:
     return [Transaction(f"replace {name}", version) for name in outermost]
 
 
-def _version_at(delta: DeltaTable, moment: datetime) -> int | None:
+def version_at(delta: DeltaTable, moment: datetime) -> int | None:
     """The newest version that was committed by then; None when there was none.
 
     By the times that commits carry. Delta's own search goes by the times of the log's files, which
     a copy or a restore of the lake changes.
     """
     by_then = moment.timestamp() * 1000
-    return max((e["version"] for e in delta.history() if e["timestamp"] <= by_then), default=None)
+    known = {e["version"]: e["timestamp"] for e in delta.history()}
+    found = max((v for v, committed in known.items() if committed <= by_then), default=None)
+    if found is None and min(known) > 0:
+        raise ForgottenError(_forgotten(f"at {moment:%Y-%m-%d %H:%M:%S} UTC"))
+    return found
+
+
+def _forgotten(when: str) -> str:
+    return (
+        f"what was known {when} is no longer kept (`retention_days` of finops.yaml); ask as of a "
+        "later time"
+    )

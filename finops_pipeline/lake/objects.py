@@ -24,6 +24,7 @@ from obstore.exceptions import AlreadyExistsError, PreconditionError
 from finops_pipeline.durable import make_folder
 from finops_pipeline.lake.bucket import Bucket
 from finops_pipeline.lake.object_files import ObjectFiles, Ranges
+from finops_pipeline.lake.place import Found
 
 T = TypeVar("T")
 
@@ -122,8 +123,7 @@ class ObjectPlace:
 
     def release(self, name: str) -> None:
         """Remove the claim."""
-        with self._bucket.teaching():
-            obstore.delete(self._bucket.store, self._key(name))
+        self.remove(name)
 
     def holds(self, name: str) -> bool:
         """Whether the object is there."""
@@ -156,13 +156,25 @@ class ObjectPlace:
 
     def names(self) -> list[str]:
         """The names below this place, in order."""
+        return [f.name for f in self.found()]
+
+    def found(self) -> list[Found]:
+        """All objects below this place, in order."""
         with self._bucket.teaching():
-            found = [
-                item["path"]
+            items = [
+                item
                 for batch in obstore.list(self._bucket.store, prefix=self._prefix or None)
                 for item in batch
             ]
-        return sorted(path.removeprefix(self._prefix).lstrip("/") for path in found)
+        below = ((i["path"].removeprefix(self._prefix).lstrip("/"), i) for i in items)
+        found = [Found(name, i["size"], i["last_modified"]) for name, i in below]
+        return sorted(found, key=lambda f: f.name)
+
+    def remove(self, name: str) -> None:
+        """Remove the object, if it is there."""
+        with self._bucket.teaching():
+            obstore.delete(self._bucket.store, self._key(name))
+        self._bucket.uploaded.pop(self._key(name), None)
 
     def read(self, name: str) -> bytes:
         """All of a small file. Raises FileNotFoundError."""

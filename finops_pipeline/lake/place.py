@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -24,6 +25,15 @@ class StoreRefused(Exception):
 
 class StoreFailing(Exception):
     """The home's store cannot be reached, or fails again and again. The message says what to do."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """A file as it lies there: its name, its bytes, and when it was written."""
+
+    name: str
+    size: int
+    written: datetime
 
 
 class Place(Protocol):
@@ -73,6 +83,12 @@ class Place(Protocol):
 
     def names(self) -> list[str]:
         """The names of the files below this place, in order."""
+
+    def found(self) -> list[Found]:
+        """All that lies below this place, in order: unfinished files too."""
+
+    def remove(self, name: str) -> None:
+        """Remove the file, if it is there."""
 
     def read(self, name: str) -> bytes:
         """All of a small file. Raises FileNotFoundError."""
@@ -156,6 +172,16 @@ class Folder:
         """The names of the files below this folder, in order; hidden ones are not told."""
         found = (p.relative_to(self.path) for p in self.path.rglob("*") if p.is_file())
         return sorted(p.as_posix() for p in found if not p.name.startswith("."))
+
+    def found(self) -> list[Found]:
+        """All that lies below this folder, in order: hidden ones too."""
+        paths = ((p.relative_to(self.path).as_posix(), p) for p in self.path.rglob("*"))
+        told = [(name, p.stat()) for name, p in sorted(paths) if p.is_file()]
+        return [Found(n, s.st_size, datetime.fromtimestamp(s.st_mtime, UTC)) for n, s in told]
+
+    def remove(self, name: str) -> None:
+        """Remove the file, if it is there."""
+        (self.path / name).unlink(missing_ok=True)
 
     def read(self, name: str) -> bytes:
         """All of a small file. Raises FileNotFoundError."""

@@ -17,6 +17,7 @@ from finops_pipeline.actuate.run import Actuate
 from finops_pipeline.config import Source
 from finops_pipeline.orchestration.assets import key
 from finops_pipeline.orchestration.company import BUDGET_STATUS, DAILY_TOTALS, WAREHOUSE
+from finops_pipeline.orchestration.maintenance import MAINTENANCE
 from finops_pipeline.orchestration.partitions import SOURCE, range_tags, ranges
 from finops_pipeline.orchestration.pipeline import Pipeline
 from finops_pipeline.store.rollups import Rollups
@@ -43,7 +44,7 @@ def daily_schedule(pipeline: Pipeline) -> dg.ScheduleDefinition:
         name="daily",
         cron_schedule="0 6 * * *",
         execution_timezone="UTC",
-        target=dg.AssetSelection.all(),
+        target=dg.AssetSelection.all() - dg.AssetSelection.assets(MAINTENANCE),
         default_status=dg.DefaultScheduleStatus.RUNNING,
         description="Yesterday's deliveries and charges; late ones come by the sensors.",
     )

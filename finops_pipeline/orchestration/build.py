@@ -15,6 +15,7 @@ from finops_pipeline.orchestration.automation import (
 )
 from finops_pipeline.orchestration.company import company_assets
 from finops_pipeline.orchestration.freshness import freshness_check, freshness_schedule
+from finops_pipeline.orchestration.maintenance import maintenance_asset, maintenance_schedule
 from finops_pipeline.orchestration.partitions import daily
 from finops_pipeline.orchestration.pipeline import Pipeline
 
@@ -31,9 +32,13 @@ def build_definitions(settings: Settings) -> dg.Definitions:
         sensors += [new_reports_sensor(pipeline, source), stale_days_sensor(pipeline, source)]
     freshness = [freshness_check(pipeline, s) for s in settings.sources]
     return dg.Definitions(
-        assets=[*assets, *company_assets(pipeline, days)],
+        assets=[*assets, *company_assets(pipeline, days), maintenance_asset(settings)],
         asset_checks=freshness,
-        schedules=[daily_schedule(pipeline), freshness_schedule(freshness)],
+        schedules=[
+            daily_schedule(pipeline),
+            freshness_schedule(freshness),
+            maintenance_schedule(),
+        ],
         sensors=sensors,
         executor=dg.in_process_executor,
         resources={"catalogue": DuckDBResource(database=str(pipeline.home.warehouse_draft))},

@@ -21,7 +21,17 @@ def test_the_reference_of_tables_is_current() -> None:
 
 def test_every_command_has_its_example_in_the_readme() -> None:
     commands = {c.name or c.callback.__name__ for c in app.registered_commands}
-    assert commands == {"demo", "run", "costs", "diff", "explain", "export", "rejected", "doctor"}
+    assert commands == {
+        "demo",
+        "run",
+        "costs",
+        "diff",
+        "explain",
+        "export",
+        "rejected",
+        "doctor",
+        "maintain",
+    }
     assert [c for c in sorted(commands) if f"finops {c}" not in README] == []
 
 

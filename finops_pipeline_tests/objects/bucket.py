@@ -7,6 +7,7 @@ import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pyarrow.parquet as pq
 from deltalake import DeltaTable
@@ -87,4 +88,5 @@ def tables_of(home: Path) -> dict[str, dict[str, Rows]]:
 def _paths(delta: DeltaTable) -> list[str]:
     import pyarrow as pa
 
-    return sorted(pa.table(delta.get_add_actions(flatten=True)).column("path").to_pylist())
+    paths = pa.table(delta.get_add_actions(flatten=True)).column("path").to_pylist()
+    return sorted(unquote(path) for path in paths)  # the log has them as URIs
