@@ -139,7 +139,7 @@ def _lines(query: CostQuery, groups: Sequence[dict[str, Any]], whole: _Line) -> 
 
 
 def _by_name(line: _Line) -> tuple[tuple[bool, str], ...]:
-    return tuple((value is None, value or "") for value in line.values)
+    return tuple([(value is None, value or "") for value in line.values])
 
 
 def _by_cost(line: _Line) -> tuple[Decimal, tuple[tuple[bool, str], ...]]:

@@ -32,11 +32,8 @@ class _Month:
 def files_to_read(home: Home, query: CostQuery) -> dict[str, list[LakeFile]]:
     """The files that can hold a charge that counts, as known at `as_of`, by table."""
     months, wanted = _months(listing(home.table(TABLE), query.as_of))
-    made = {
-        name: set(listing(home.table(name), query.as_of).files)
-        for name in SUMMARIES
-        if _suffices(name, query)
-    }
+    suffice = [name for name in SUMMARIES if _suffices(name, query)]
+    made: dict[str, set[LakeFile]] = {}  # listed once they may be read
     since = query.since.isoformat() if query.since else ""
     until = query.until.isoformat() if query.until else "9999"
     read: dict[str, list[LakeFile]] = {}
@@ -44,9 +41,12 @@ def files_to_read(home: Home, query: CostQuery) -> dict[str, list[LakeFile]]:
         if held.last < since or held.first > until:
             continue
         whole = since <= f"{month}-01" and held.last <= until
-        for name, files in made.items():
-            file = wanted[name][month]
-            if file in files and (whole or name == "daily_costs"):
+        for name in suffice:
+            if not whole and name != "daily_costs":
+                continue
+            if name not in made:
+                made[name] = set(listing(home.table(name), query.as_of).files)
+            if (file := wanted[name][month]) in made[name]:
                 read.setdefault(name, []).append(file)
                 break
         else:
