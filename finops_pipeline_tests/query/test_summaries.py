@@ -67,6 +67,12 @@ def test_the_smallest_table_that_suffices_is_read(
     assert which(home, since="2025-05-01") == set()
 
 
+def files_of(month: str, home: Home) -> dict[str, int]:
+    """The roll-ups' files of a month, and when each was written."""
+    paths = (Path(home.table(n).location(f)) for n in SUMMARIES for f in home.table(n).files(month))
+    return {str(p): p.stat().st_mtime_ns for p in paths}
+
+
 def test_a_late_roll_up_is_not_read(tmp_path: Path, engine: DuckDBEngine) -> None:
     april = date(2025, 4, 1)
     first = [charge("1"), charge("2", april)]
@@ -82,8 +88,10 @@ def test_a_late_roll_up_is_not_read(tmp_path: Path, engine: DuckDBEngine) -> Non
     assert ask(home, engine, then).total == Decimal(3)
 
     versions = {n: home.table(n).version() for n in SUMMARIES}
+    untouched = files_of("2025-03", home)
     rolled_up(home, engine)
     rolled_up(home, engine)
+    assert files_of("2025-03", home) == untouched, "only the month of the late charge is rolled up"
     assert {n: home.table(n).version() for n in SUMMARIES} == {
         n: v + 1 for n, v in versions.items()
     }
