@@ -13,7 +13,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import dagster as dg
 import pytest
 import yaml
 
@@ -84,8 +83,10 @@ def deployment(company: Company, tmp_path: Path) -> Iterator[Machines]:
 
 
 def test_a_backfill_ends_as_if_no_worker_had_been_killed(
-    company: Company, deployment: Machines
+    company: Company, deployment: Machines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.chdir(company.folder)  # what runs in this process keeps no record
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
     for worker in ("first", "second"):
         deployment.start_worker(worker)
     dagster = deployment.start_webserver()
@@ -165,11 +166,7 @@ def assert_same_lake(company: Company) -> None:
     """The lake is, file by file and row by row, that of an undisturbed run in this process."""
     found = tables_of(company.folder / "home")
     (company.folder / "home").rename(company.folder / "distributed")
-    with dg.DagsterInstance.ephemeral() as instance:
-        for start in (0, 31):
-            first, last = DAYS[start], DAYS[start + 30]
-            assert company.materialize(instance, first, last).success
-        assert company.run().problems == []
+    assert company.run().problems == []
     expected = tables_of(company.folder / "home")
     assert found.keys() == expected.keys() and len(found) >= 9
     for name in found.keys() - {"reports"}:
