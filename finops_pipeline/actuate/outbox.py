@@ -80,11 +80,14 @@ class Outbox:
         To a sink never seen before, that is every event there ever was.
         Raises OutboxError for a file that holds no event.
         """
-        sent = set(self._place.below(f"sent/{_checked(sink_name, _SINK_NAME)}").names())
         recorded = self._place.below("events")
-        names = [n for n in recorded.names() if n.endswith(".json")]
-        events = [_read(recorded, n) for n in names if n.removesuffix(".json") not in sent]
-        return sorted(events, key=_order)
+        return sorted((_read(recorded, n) for n in self.waiting(sink_name)), key=_order)
+
+    def waiting(self, sink_name: str) -> list[str]:
+        """The names of the recorded events that the sink has not had; opens none."""
+        sent = set(self._place.below(f"sent/{_checked(sink_name, _SINK_NAME)}").names())
+        names = self._place.below("events").names()
+        return [n for n in names if n.endswith(".json") and n.removesuffix(".json") not in sent]
 
     def deliver(self, sinks: Sequence[Sink]) -> int:
         """Send to each sink what it has not had; returns how many events were taken, over all.

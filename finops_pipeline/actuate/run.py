@@ -45,14 +45,14 @@ class Actuate:
         """The charge days whose status is not made from what is stored now, in order.
 
         A day counts its month so far, so a changed day makes all later days of its month stale.
+        The last day counts too while events wait: a run died, or a sink refused, before they went.
         """
         made = {f.partition[0]: f.fingerprint for f in self.home.table("budget_status").files()}
         wanted = {day: self._fingerprint(day) for day in self._costs if self.settings.budgets}
-        return [
-            date.fromisoformat(d)
-            for d in sorted(made.keys() | wanted.keys())
-            if made.get(d) != wanted.get(d)
-        ]
+        stale = {d for d in made.keys() | wanted.keys() if made.get(d) != wanted.get(d)}
+        if self.outbox().waiting(self.file_sink().name):
+            stale |= set(sorted(wanted)[-1:])
+        return [date.fromisoformat(d) for d in sorted(stale)]
 
     def run(self, days: Sequence[date]) -> dict[date, list[BudgetStatus]]:
         """Work out these charge days; returns the status of every budget on each."""
