@@ -1,4 +1,4 @@
-# make demo · make test · make machines · make fuzz · make dev · make bench · make lint
+# make demo · make test · make machines · make fuzz · make kills · make dev · make bench · make lint
 # Everything is installed into .venv, at the versions of constraints.txt.
 
 PYTHON ?= python3.11
@@ -9,7 +9,7 @@ TESTS ?= finops_pipeline_tests
 RUNS ?= 100000
 SEED ?= 1
 
-.PHONY: demo test machines servers fuzz dev bench lint types fix validate browser clean
+.PHONY: demo test machines servers fuzz kills dev bench lint types fix validate browser clean
 
 $(READY): pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null 2>&1 && $(PYTHON) -m venv $(VENV) || python3 -m venv $(VENV)
@@ -40,6 +40,9 @@ servers:                  ## Redis and PostgreSQL, which tests start for themsel
 fuzz: $(READY)            ## 100,000 made-up and damaged reports through the reader: RUNS=… SEED=…
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,fuzz]'
 	$(BIN)/python -m finops_pipeline_tests.fuzz.reader --runs $(RUNS) --seed $(SEED)
+
+kills: $(READY)           ## two hundred whole runs killed at random instants, and run again
+	FINOPS_KILLS=all $(BIN)/python -m pytest -s finops_pipeline_tests/faults/test_killed.py
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -20,6 +20,7 @@ from finops_pipeline import console
 from finops_pipeline.config import ConfigError, Settings
 from finops_pipeline.lake.forgotten import ForgottenError
 from finops_pipeline.lake.place import StoreFailing, StoreRefused
+from finops_pipeline.lake.room import no_room
 
 if TYPE_CHECKING:
     from finops_pipeline.query.model import CostQuery
@@ -148,6 +149,8 @@ def _run(
         report = Run(settings, wanted, progress).run()
     if output == "json":
         console.answer(json.dumps(report.as_json(), indent=2))
+    elif report.stopped:
+        console.say("the run stopped before its end; what was finished is kept")
     elif report.idle:
         console.say("nothing new: every report is known and every figure is up to date")
     else:
@@ -358,9 +361,11 @@ def _teaching(*errors: type[Exception]) -> Iterator[None]:
     except StoreFailing as error:
         console.problems([str(error)])
     except Exception as error:
-        if not isinstance(error, (ConfigError, ForgottenError, StoreRefused, *errors)):
-            raise
-        console.wrong_use(str(error))
+        if isinstance(error, (ConfigError, ForgottenError, StoreRefused, *errors)):
+            console.wrong_use(str(error))
+        if full := no_room(str(error), Path()):
+            console.problems([str(full)])
+        raise
 
 
 def _query(**asked: object) -> CostQuery:

@@ -21,8 +21,12 @@ def make_folder(path: Path) -> None:
 def write_whole(path: Path, content: bytes) -> None:
     """Write the file so that a reader sees all of it or none. One writer at a time per path."""
     unfinished = path.with_name(f".{path.name}.unfinished")
-    unfinished.write_bytes(content)
-    publish(unfinished, path)
+    try:
+        unfinished.write_bytes(content)
+        publish(unfinished, path)
+    except OSError:  # on a full disk, what was half written would hold on to the last of its room
+        unfinished.unlink(missing_ok=True)
+        raise
     sync_folder(path.parent)
 
 

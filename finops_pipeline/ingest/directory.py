@@ -12,7 +12,8 @@ A file system does not say what a bucket says, so two things are made up here:
 * `delivered_at` is the start of the UTC day of the modification time. Within a day the times say
   in which order files were copied, not in which order the provider delivered them; the sequence
   names order the reports of a day. A time before 2010 (archives made reproducible carry 1970 or
-  1980) or after today says nothing, and counts as today.
+  1980) or more than a day ahead of now says nothing, and counts as today. A day ahead is still
+  believed: clocks of two machines differ, and one may be set back.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import stat
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from finops_pipeline.config import ReportFormat, Source
@@ -38,6 +39,7 @@ from finops_pipeline.ingest.location import (
 
 _PIECE = 1 << 20
 _FIRST_TRUSTED_TIME = datetime(2010, 1, 1, tzinfo=UTC)
+_AHEAD = timedelta(days=1)
 # The folder names that tell a format even where the layout above them is not the bucket's.
 # `usage-csv` is Oracle's discontinued usage report: of no format that is read here.
 _TELLING_FOLDERS: dict[str, ReportFormat | None] = {
@@ -59,11 +61,18 @@ def _utc_now() -> datetime:
 class DirectoryLocation:
     """The directory that a `file:` location names."""
 
-    def __init__(self, source: Source, *, now: Callable[[], datetime] = _utc_now) -> None:
+    def __init__(
+        self,
+        source: Source,
+        *,
+        now: Callable[[], datetime] = _utc_now,
+        passed: datetime | None = None,
+    ) -> None:
         self.source_name = source.name
         self.root = Path(source.location.removeprefix("file:"))
         self._format = source.format
         self._now = now
+        self._passed = passed
 
     def reports(self) -> Iterator[RemoteReport]:
         """All files of the format, in name order, without opening any.
@@ -156,8 +165,8 @@ class DirectoryLocation:
         return name
 
     def _delivery_day(self, modified: float) -> datetime:
-        now = self._now()
-        if not _FIRST_TRUSTED_TIME.timestamp() <= modified <= now.timestamp():
+        now = self._now() if self._passed is None else max(self._now(), self._passed)
+        if not _FIRST_TRUSTED_TIME.timestamp() <= modified <= (now + _AHEAD).timestamp():
             modified = now.timestamp()
         moment = datetime.fromtimestamp(modified, UTC)
         return moment.replace(hour=0, minute=0, second=0, microsecond=0)

@@ -93,6 +93,15 @@ class Ledger:
         """
         return sorted(self._entries.values(), key=lambda e: (e.archived_at, *e.order))
 
+    @property
+    def latest(self) -> datetime | None:
+        """The latest time that it knows of; None while it is empty.
+
+        That much time has passed, whatever the clock of this machine says now.
+        """
+        times = ((e.archived_at, e.delivered_at) for e in self._entries.values())
+        return max((moment for pair in times for moment in pair), default=None)
+
     def live(self) -> list[LedgerEntry]:
         """The newest version of each report that can be read, earliest first.
 
@@ -111,10 +120,19 @@ class Ledger:
         live = {e.report_id for e in self.live()}
         return [e for e in self.entries if e.status == "read" and e.report_id not in live]
 
-    def knows(self, name: str, etag: str) -> bool:
-        """Whether the object was archived under this change token."""
+    def knows(self, name: str, etag: str, size: int | None = None, md5: str | None = None) -> bool:
+        """Whether the object was archived under this change token.
+
+        Nor may its size or MD5 be another, where they are told: whoever copies a bucket may keep
+        its tokens and not its content.
+        """
         newest = self.newest_of(name)
-        return newest is not None and newest.etag == etag
+        return (
+            newest is not None
+            and newest.etag == etag
+            and size in (None, newest.size)
+            and md5 in (None, newest.md5)
+        )
 
     def newest_of(self, name: str) -> LedgerEntry | None:
         """What was archived last under that name, whether it can be read or not."""

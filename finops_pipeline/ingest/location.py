@@ -108,12 +108,15 @@ def is_report(name: str) -> bool:
     return name.endswith(REPORT_SUFFIXES) and PurePosixPath(name).name != INVENTORY
 
 
-def open_location(source: Source) -> Location:
-    """The place that the source's `location` names. Raises IngestError if it cannot be opened."""
+def open_location(source: Source, passed: datetime | None = None) -> Location:
+    """The place that the source's `location` names. Raises IngestError if it cannot be opened.
+
+    `passed` is a time that has passed for sure, should this machine's clock have been set back.
+    """
     if source.location.startswith("file:"):
         from finops_pipeline.ingest.directory import DirectoryLocation
 
-        return DirectoryLocation(source)
+        return DirectoryLocation(source, passed=passed)
     # Imported only here: a directory of reports needs neither the SDK nor its start-up time.
     from finops_pipeline.ingest.oci import OciLocation
 

@@ -70,8 +70,9 @@ class Ingest:
 
         Raises IngestError when the location cannot be listed.
         """
+        known = self.ledger.knows
         return sorted(
-            (r for r in self.location.reports() if not self.ledger.knows(r.name, r.etag)),
+            (r for r in self.location.reports() if not known(r.name, r.etag, r.size, r.md5)),
             key=lambda r: (r.delivered_at, r.name),
         )
 
@@ -93,10 +94,11 @@ class Ingest:
     ) -> Iterator[LedgerEntry]:
         """The entries of these reports; the rows of all are summed before the first is given."""
         examiner = Examiner(self.engine, self.spool)
+        passed = self.ledger.latest
         kept: list[_Kept] = []
         for report in batch:
             try:
-                kept.append(self._keep(report, examiner))
+                kept.append(self._keep(report, examiner, passed))
             except (ReportChanged, ReportDamaged) as error:
                 failed.append(str(error))
             progress(report.name)
@@ -107,9 +109,12 @@ class Ingest:
             else:
                 yield _entry(self.source, one, examined.get(one.examination, _NOTHING))
 
-    def _keep(self, report: RemoteReport, examiner: Examiner) -> _Kept:
+    def _keep(self, report: RemoteReport, examiner: Examiner, passed: datetime | None) -> _Kept:
         fetched = fetch(self.location, report, self.spool)
-        now = self.clock().replace(microsecond=0)
+        # Never before what is known to have passed: a clock that was set back would have charges
+        # of yesterday rejected as those of days to come.
+        now = max(self.clock(), report.delivered_at, passed or report.delivered_at)
+        now = now.replace(microsecond=0)
         identity = report_id(self.source.name, report.name, fetched.sha256)
         newest = self.ledger.newest_of(report.name)
         if newest is not None and newest.report_id == identity:  # touched, not changed

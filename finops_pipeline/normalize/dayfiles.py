@@ -41,9 +41,11 @@ class DayFiles:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for report in list(self._writers):
-            self.drop(report)
-        shutil.rmtree(self._folder, ignore_errors=True)
+        try:
+            for report in list(self._writers):
+                self.drop(report)
+        finally:  # on a full disk the writers cannot end their files
+            shutil.rmtree(self._folder, ignore_errors=True)
 
     def add(self, table: str, rows: pa.Table, report: str, day: str) -> None:
         """Append rows to the table's files, by the columns `report` and `day`."""

@@ -83,10 +83,11 @@ class Pipeline:
 
     def ingest(self, source: Source, engine: Engine) -> Ingest:
         """Ingest for a source. Raises IngestError."""
+        ledger = self.ledger(source)
         return Ingest(
             source,
-            open_location(source),
-            self.ledger(source),
+            open_location(source, ledger.latest),
+            ledger,
             self.home.archive,
             engine,
             self.home.spool,

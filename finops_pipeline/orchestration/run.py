@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from finops_pipeline.actuate.run import Actuate
 from finops_pipeline.config import Settings, Source
 from finops_pipeline.ingest.compartments import read_compartments, store_compartments
 from finops_pipeline.ingest.location import AccessRefused, IngestError
+from finops_pipeline.lake.room import NoRoom, no_room
 from finops_pipeline.orchestration.pipeline import Pipeline
 from finops_pipeline.store.catalogue import catalogue_is_current
 from finops_pipeline.store.rollups import Rollups
@@ -29,12 +30,16 @@ INSTANCE_FILE = "dagster.yaml"
 
 @dataclass
 class RunReport:
-    """What a run did. `problems` are what the user must know and act on: they make it exit 1."""
+    """What a run did. `problems` are what the user must know and act on: they make it exit 1.
+
+    `stopped` is a run that did not come to its end.
+    """
 
     delivered: dict[str, int] = field(default_factory=dict)
     rebuilt: dict[str, list[date]] = field(default_factory=dict)
     company_days: list[date] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    stopped: bool = False
 
     def as_json(self) -> dict[str, Any]:
         """The report as JSON holds it."""
@@ -82,7 +87,21 @@ class Run:
         self._assets: _Assets | None = None
 
     def run(self) -> RunReport:
-        """Bring every wanted source up to date, then the company; none blocks another."""
+        """Bring every wanted source up to date, then the company; none blocks another.
+
+        A full disk ends the run: it would block them all, each after its own retries.
+        """
+        try:
+            self._all()
+        except Exception as error:
+            full = no_room(str(error), self.pipeline.home.path)
+            if full is None:
+                raise
+            self.report.stopped = True
+            self.report.problems.append(str(error if isinstance(error, NoRoom) else full))
+        return self.report
+
+    def _all(self) -> None:
         for source in self._sources():
             try:
                 self._ingest(source)
@@ -91,7 +110,6 @@ class Run:
             self._rebuild(source)
         self._company()
         self._findings()
-        return self.report
 
     def _sources(self) -> list[Source]:
         names = self.wanted.sources
@@ -159,9 +177,26 @@ class Run:
             return
         if self._assets is None:
             self._assets = _Assets(self.settings)
+        wanted = self._by_the_clock(title, wanted)
         for start, end in self._assets.ranges(wanted):
             self.progress(f"{title}: {start} to {end}")
-            self.report.problems += self._assets.materialize(assets, start, end)
+            problems = self._assets.materialize(assets, start, end)
+            for problem in problems:
+                if full := no_room(problem, self.pipeline.home.path):
+                    raise full
+            self.report.problems += problems
+
+    def _by_the_clock(self, title: str, days: list[date]) -> list[date]:
+        """The days that there can be by this machine's clock; others are a problem of the clock."""
+        now = datetime.now(UTC)
+        late = [day for day in days if day > now.date() + timedelta(days=1)]
+        if late:
+            self.report.problems.append(
+                f"{title}: left undone from {late[0]} on: by this machine's clock it is "
+                f"{now:%Y-%m-%dT%H:%MZ}, and these days are still to come. Set the clock right, "
+                "and run again."
+            )
+        return [day for day in days if day not in late]
 
     def _findings(self) -> None:
         """What the books say that a user must know, of every wanted source and day."""

@@ -21,6 +21,7 @@ from finops_pipeline.lake.delta import LakeFile
 from finops_pipeline.lake.home import Home
 
 _COPIED = ("budget_status", "conservation", "daily_totals")
+_LEAST = 1 << 20  # bytes that a catalogue takes at least
 _KEPT_FOR = 7 * 86_400  # seconds: a client may have an older catalogue open
 _FILE = re.compile(r"'(?:[^']|'')*\.parquet'")  # a path in a view's text
 
@@ -46,10 +47,16 @@ def refresh_catalogue(home: Home, connection: duckdb.DuckDBPyConnection) -> dict
 
 
 def begin_catalogue(home: Home) -> None:
-    """Make room for a new catalogue: what a run that died left of one is removed."""
+    """Make room for a new catalogue: what a run that died left of one is removed.
+
+    Raises OSError where the disk is full: whoever opens a database there would try for minutes.
+    """
     make_folder(home.warehouse_draft.parent)
-    for left in (home.warehouse_draft, home.warehouse_draft.with_suffix(".duckdb.wal")):
-        left.unlink(missing_ok=True)
+    try:
+        home.warehouse_draft.write_bytes(bytes(_LEAST))
+    finally:
+        for left in (home.warehouse_draft, home.warehouse_draft.with_suffix(".duckdb.wal")):
+            left.unlink(missing_ok=True)
 
 
 def publish_catalogue(home: Home) -> None:

@@ -48,7 +48,7 @@ def files_of(root: Path) -> dict[str, dict[str, str]]:
 def state_of(home: Path) -> State:
     """The state of a home: the digest of each file by table, day and path, and what is beside."""
     tables: dict[str, dict[str, dict[str, str]]] = {}
-    for root in sorted((home / "lake").iterdir()):
+    for root in sorted((home / "lake").glob("*")):
         if not (root / "_delta_log").is_dir():
             continue
         days: dict[str, dict[str, str]] = defaultdict(dict)

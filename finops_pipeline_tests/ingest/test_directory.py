@@ -176,6 +176,8 @@ def test_the_etag_follows_the_content_and_survives_a_faithful_copy(tmp_path: Pat
         (datetime(2010, 1, 1, tzinfo=UTC), datetime(2010, 1, 1, tzinfo=UTC)),
         (datetime(2009, 12, 31, 23, tzinfo=UTC), datetime(2026, 3, 4, tzinfo=UTC)),
         (datetime(1970, 1, 1, tzinfo=UTC), datetime(2026, 3, 4, tzinfo=UTC)),
+        (datetime(2026, 3, 5, 0, 0, 0, tzinfo=UTC), datetime(2026, 3, 5, tzinfo=UTC)),
+        (datetime(2026, 3, 6, 0, 0, 0, tzinfo=UTC), datetime(2026, 3, 4, tzinfo=UTC)),
         (datetime(2031, 1, 1, tzinfo=UTC), datetime(2026, 3, 4, tzinfo=UTC)),
     ],
 )
