@@ -7,7 +7,10 @@ true one. Names of reports are chosen so that their order is not that of their d
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
+from contextlib import chdir
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -45,13 +48,11 @@ def finops(place: Place, clock: datetime) -> Result:
         return place.finops("run")
 
 
-def told(place: Place, clocks: Sequence[datetime]) -> dict[str, Any]:
-    """A delivery and a run by each of these clocks; what stands at the end."""
-    for number, clock in enumerate(clocks):
-        deliver(place, number)
-        ran = finops(place, clock)
-        assert ran.exit_code == 0, ran.output
-    return standing(place)
+def told(place: Place, clocks: Sequence[datetime], number: int) -> None:
+    """The delivery of that number, and a run by the clock of that number."""
+    deliver(place, number)
+    ran = finops(place, clocks[number])
+    assert ran.exit_code == 0, ran.output
 
 
 def standing(place: Place) -> dict[str, Any]:
@@ -86,15 +87,38 @@ def placed(folder: Path) -> Place:
     return place
 
 
+@dataclass(frozen=True)
+class Right:
+    """A place after each of the deliveries, where the clock was right."""
+
+    folder: Path
+
+    def after(self, deliveries: int, folder: Path) -> Place:
+        """A copy of it after so many deliveries."""
+        return Place(Path(shutil.copytree(self.folder / str(deliveries), folder / "place")))
+
+    @property
+    def end(self) -> dict[str, Any]:
+        """What stands at the end."""
+        return standing(Place(self.folder / str(len(RIGHT))))
+
+
 @pytest.fixture(scope="module")
-def right(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def right(tmp_path_factory: pytest.TempPathFactory) -> Right:
     """What stands where the clock was right."""
-    found = told(placed(tmp_path_factory.mktemp("right") / "place"), RIGHT)
+    made = Right(tmp_path_factory.mktemp("right"))
+    place = placed(made.folder / "0")
+    with chdir(made.folder):
+        for number in range(len(RIGHT)):
+            place = made.after(number, made.folder / "next")
+            told(place, RIGHT, number)
+            place.folder.rename(made.folder / str(number + 1))
+    found = made.end
     assert [name for name, _ in found["delivered"]] == ["z.csv.gz", "m.csv.gz", "a.csv.gz"]
     assert found["archived"] == ["z.csv.gz", "m.csv.gz", "a.csv.gz"]
     assert [str(c).rstrip("0") for _, c in found["costs"]] == ["13.", "11.", "12."]
     assert found["rejected"] == 0 and found["events"] == ["100", "50", "80"]
-    return found
+    return made
 
 
 @pytest.mark.parametrize(
@@ -106,17 +130,18 @@ def right(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     ],
     ids=["a day behind", "a day back", "a year ahead and back"],
 )
-def test_between_runs(right: dict[str, Any], tmp_path: Path, clocks: Sequence[datetime]) -> None:
-    place = placed(tmp_path / "place")
-    assert told(place, clocks) == right
+def test_between_runs(right: Right, tmp_path: Path, clocks: Sequence[datetime]) -> None:
+    place = right.after(1, tmp_path)
+    for number in (1, 2):
+        told(place, clocks, number)
+    assert standing(place) == right.end
     again = finops(place, RIGHT[2] + timedelta(hours=1))
     assert again.exit_code == 0 and "nothing new" in again.output
-    assert standing(place) == right
+    assert standing(place) == right.end
 
 
-def test_a_clock_that_is_a_year_behind_is_told(right: dict[str, Any], tmp_path: Path) -> None:
-    place = placed(tmp_path / "place")
-    told(place, RIGHT[:2])
+def test_a_clock_that_is_a_year_behind_is_told(right: Right, tmp_path: Path) -> None:
+    place = right.after(2, tmp_path)
     before = standing(place)
     deliver(place, 2)
     for _ in range(2):
@@ -126,17 +151,14 @@ def test_a_clock_that_is_a_year_behind_is_told(right: dict[str, Any], tmp_path: 
         assert "Set the clock right, and run again" in ran.output
         assert standing(place) == before
     assert finops(place, RIGHT[2]).exit_code == 0
-    assert standing(place) == right
+    assert standing(place) == right.end
 
 
-@pytest.mark.parametrize(
-    "jump", [-DAY, YEAR, -YEAR], ids=["a day back", "a year on", "a year back"]
-)
+@pytest.mark.parametrize("jump", [-DAY, -YEAR], ids=["a day back", "a year back"])
 def test_within_a_run(
-    right: dict[str, Any], tmp_path: Path, jump: timedelta, monkeypatch: pytest.MonkeyPatch
+    right: Right, tmp_path: Path, jump: timedelta, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    place = placed(tmp_path / "place")
-    told(place, RIGHT[:2])
+    place = right.after(2, tmp_path)
     deliver(place, 2)
     rebuild = Run._rebuild
 
@@ -150,4 +172,4 @@ def test_within_a_run(
     assert "Traceback" not in ran.output
     assert ran.exit_code == (1 if jump == -YEAR else 0), ran.output
     assert finops(place, RIGHT[2]).exit_code == 0
-    assert standing(place) == right
+    assert standing(place) == right.end

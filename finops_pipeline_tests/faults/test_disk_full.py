@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from finops_pipeline.orchestration.pipeline import Pipeline
-from finops_pipeline_tests.faults.reader import rows_of, state_of, unbalanced
+from finops_pipeline_tests.faults.reader import differences, state_of, unbalanced
 from finops_pipeline_tests.faults.steps import STEPS
 from finops_pipeline_tests.faults.world import World, make_world
 
@@ -69,25 +69,16 @@ def assert_told(ran: subprocess.CompletedProcess[str], home: Path, words: str) -
     assert "Make room there" in problem and "run again" in problem
 
 
-def assert_as_undisturbed(world: World, home: Path) -> None:
-    """The home has the costs, events and books of the undisturbed one; its clock was another."""
-    assert unbalanced(home) == []
+def assert_goes_on(world: World, home: Path) -> None:
+    """With room, the rest of the steps ends as the undisturbed run did, to the byte."""
+    through(world, home, len(STEPS))
     whole = world.folder / "home"
-    found, expected = state_of(home), state_of(whole)
-    assert [n for n in found.beside if n.startswith(("archive", "outbox", "events"))] == [
-        n for n in expected.beside if n.startswith(("archive", "outbox", "events"))
-    ]
-    for table in ("daily_totals", "budget_status"):
-        assert rows(home, table) == rows(whole, table)
-
-
-def rows(home: Path, table: str) -> list[dict[str, object]]:
-    return sorted(rows_of(home, table), key=repr)
+    assert differences(state_of(home), state_of(whole), home, whole) == []
 
 
 # How many steps had room, and how many bytes the next finds.
 @pytest.mark.parametrize(
-    ("done", "left"), [(0, 12_000), (0, 48_000), (1, 0), (1, 40_000), (2, 4_096), (5, 0)]
+    ("done", "left"), [(0, 12_000), (0, 48_000), (1, 40_000), (2, 4_096), (5, 0)]
 )
 def test_a_full_disk(world: World, disk: Path, done: int, left: int) -> None:
     home = disk / "home"
@@ -108,9 +99,7 @@ def test_a_full_disk(world: World, disk: Path, done: int, left: int) -> None:
     assert "is not there" not in files
 
     (disk / "ballast").unlink()
-    ran = finops(disk)
-    assert "there is no room" not in ran.stderr and "Traceback" not in ran.stderr, ran.stderr
-    assert_as_undisturbed(world, home)
+    assert_goes_on(world, home)
 
 
 @pytest.mark.parametrize(("done", "largest"), [(0, 4_096), (1, 20_000)])
@@ -122,6 +111,4 @@ def test_a_file_that_may_not_grow(world: World, tmp_path: Path, done: int, large
     ran = finops(tmp_path, largest)
 
     assert_told(ran, home, "ulimit -f")
-    ran = finops(tmp_path)
-    assert "Traceback" not in ran.stderr, ran.stderr
-    assert_as_undisturbed(world, home)
+    assert_goes_on(world, home)
