@@ -8,25 +8,30 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partialmethod
 from pathlib import Path
 
 import pytest
 
+from finops_pipeline.ingest.run import Ingest
 from finops_pipeline.orchestration.pipeline import Pipeline
 from finops_pipeline_tests.faults.reader import differences, state_of, unbalanced
 from finops_pipeline_tests.faults.steps import STEPS
-from finops_pipeline_tests.faults.world import World, make_world
+from finops_pipeline_tests.faults.world import NOW, World, make_world
 
 SIZE = 8 << 20
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    """The reports, and in `home` what an undisturbed run makes of them."""
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """The reports, and in `home` what an undisturbed run makes of them; the clock stands still."""
     made = make_world(tmp_path_factory.mktemp("full") / "world")
-    through(made, made.folder / "home", len(STEPS))
-    assert unbalanced(made.folder / "home") == []
-    return made
+    with pytest.MonkeyPatch.context() as patched:
+        at_noon = partialmethod(Ingest.__init__, clock=lambda: NOW)
+        patched.setattr(Ingest, "__init__", at_noon)
+        through(made, made.folder / "home", len(STEPS))
+        assert unbalanced(made.folder / "home") == []
+        yield made
 
 
 @pytest.fixture
