@@ -1,4 +1,5 @@
-# make demo · make test · make machines · make fuzz · make kills · make dev · make bench · make lint
+# make demo · make test · make machines · make spark-cluster · make fuzz · make kills
+# make dev · make bench · make lint
 # Everything is installed into .venv, at the versions of constraints.txt.
 
 PYTHON ?= python3.11
@@ -9,7 +10,7 @@ TESTS ?= finops_pipeline_tests
 RUNS ?= 100000
 SEED ?= 1
 
-.PHONY: demo test machines servers fuzz kills dev bench lint types fix validate browser clean
+.PHONY: demo test machines servers spark-cluster fuzz kills dev bench lint types fix validate browser clean
 
 $(READY): pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null 2>&1 && $(PYTHON) -m venv $(VENV) || python3 -m venv $(VENV)
@@ -36,6 +37,9 @@ servers:                  ## Redis and PostgreSQL, which tests start for themsel
 	|| { [ "$$(id -u)" = 0 ] && apt-get update -qq \
 	&& RUNLEVEL=1 apt-get install -qq -y redis-server postgresql; } \
 	|| { echo "not installed: as root, apt-get install redis-server postgresql" >&2; exit 1; }
+
+spark-cluster: $(READY)   ## the whole pipeline on a Spark cluster on loopback; needs Java 17
+	FINOPS_TEST_CLUSTER=1 $(BIN)/python -m pytest finops_pipeline_tests/engine/test_spark.py -k cluster
 
 fuzz: $(READY)            ## 100,000 made-up and damaged reports through the reader: RUNS=… SEED=…
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,fuzz]'

@@ -129,7 +129,9 @@ class Settings(_Model):
     reporting_currency: str = "USD"
     home: Path | str = Path(".finops")
     work: Path | None = None
-    engine: Literal["duckdb"] = "duckdb"
+    engine: Literal["duckdb", "spark"] = "duckdb"
+    spark_master: str = "local[2]"
+    spark_config: dict[str, str] = {}
     first_day: date = date(2019, 1, 1)
     sources: tuple[Source, ...] = ()
     rules: Path | None = None
@@ -183,6 +185,16 @@ class Settings(_Model):
         if self.work is not None and isinstance(self.home, Path):
             raise PydanticCustomError(
                 "twice", "work is for a home in an object store; a folder holds its own work"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _spark_reads_a_folder(self) -> Settings:
+        if self.engine == "spark" and not isinstance(self.home, Path):
+            raise PydanticCustomError(
+                "engine",
+                "engine: spark needs a home that is a folder, one that all its machines share; for "
+                "a home in an object store set engine: duckdb",
             )
         return self
 

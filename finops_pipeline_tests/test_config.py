@@ -46,6 +46,9 @@ WRONG: dict[str, tuple[str, tuple[str, ...]]] = {
     "no currency": ("reporting_currency: QQQ", ("reporting_currency", "ISO 4217", "'QQQ'")),
     "memory": ("memory_limit: lots", ("memory_limit", "'lots'")),
     "home": ("home: 'ftp://bucket/lake'", ("home", "folder", "s3://BUCKET/PREFIX")),
+    "Spark in a bucket": (
+        "engine: spark\nhome: 's3://bucket/lake'", ("engine: spark", "folder", "engine: duckdb"),
+    ),
     "YAML": ("sources: [", ("not readable as YAML", "line 1")),
     "key twice": ("home: a\nhome: b", ("'home' stands here twice", "line 2")),
     "no mapping": ("- home", ("(top level)", "dictionary", "['home']")),

@@ -18,7 +18,7 @@ ALLOWED: dict[str, set[str]] = {
     "exact_yaml": set(),
     "contracts": set(),  # and `engine` for its type alone, see below
     "config": {"contracts", "exact_yaml"},
-    "engine": {"contracts", "durable"},
+    "engine": {"config", "contracts", "durable"},
     "lake": {"contracts", "durable"},
     "ingest": BASE,
     "normalize": BASE | {"ingest"},

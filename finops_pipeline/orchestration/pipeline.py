@@ -66,10 +66,13 @@ class Pipeline:
         return sorted(wanted | {d for d in known if self.partition_of(d) in wanted})
 
     def engine(self) -> Engine:
-        """A new engine; use it as a context."""
-        return DuckDBEngine(
-            self.settings.memory_limit, self.home.spool / "duckdb", self.home.filesystem
-        )
+        """A new engine; use it as a context. Raises ConfigError when Spark is missing."""
+        s = self.settings
+        if s.engine == "spark":
+            from finops_pipeline.engine.spark import SparkEngine
+
+            return SparkEngine(s.spark_master, s.spark_config, self.home.spool / "spark")
+        return DuckDBEngine(s.memory_limit, self.home.spool / "duckdb", self.home.filesystem)
 
     @contextmanager
     def working_on(self, source: str) -> Iterator[None]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from finops_pipeline.config import ConfigError, Settings, load_settings
+from finops_pipeline.engine.spark_session import check_spark
 from finops_pipeline.query.model import CostQuery, problems
 
 CONFIG_VARIABLE = "FINOPS_CONFIG"
@@ -23,8 +24,10 @@ def find_config() -> Path:
 
 
 def checked_settings(path: Path) -> Settings:
-    """The settings in that file, budgets held against what can be asked. Raises ConfigError."""
+    """The settings in that file, held against what can be asked and run. Raises ConfigError."""
     settings = load_settings(path)
+    if settings.engine == "spark":
+        check_spark()
     for position, budget in enumerate(settings.budgets):
         try:
             CostQuery(metric=budget.metric, filters=budget.filters)
