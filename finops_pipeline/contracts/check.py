@@ -46,9 +46,7 @@ def violations(engine: Engine, table: Table, name: str) -> list[Violation]:
     if data.schema() == ibis_schema(table) and not _broken_values(engine, table, name):
         return []
     # Only here, since Pandera takes a second to import and most runs have nothing to show it.
-    from pandera.errors import SchemaErrors
-
-    from finops_pipeline.contracts.pandera_contracts import contract
+    from finops_pipeline.contracts.pandera_contracts import SchemaErrors, contract
 
     try:
         contract(table).validate(data, lazy=True)

@@ -11,14 +11,17 @@ from typing import Any
 
 import ibis
 import ibis.expr.datatypes as dt
-import pandera.ibis as pandera
-from pandera.dtypes import immutable
-from pandera.engines import ibis_engine
-from pandera.errors import SchemaErrors
 
 from finops_pipeline.contracts.forms import ibis_type
 from finops_pipeline.contracts.raw import RawFormat
 from finops_pipeline.contracts.tables import Column, Table
+from finops_pipeline.contracts.without_spark import without_spark
+
+with without_spark():
+    import pandera.ibis as pandera
+    from pandera.dtypes import immutable
+    from pandera.engines import ibis_engine
+    from pandera.errors import SchemaErrors as SchemaErrors  # for those who import it from here
 
 
 @ibis_engine.Engine.register_dtype
