@@ -25,7 +25,7 @@ TIME_FORMATS = [
     "%Y-%m-%d %H:%M:%S",
     "%Y-%m-%d",
 ]
-OFFSET_TIME_FORMATS = ["%Y-%m-%dT%H:%M:%S%z"]
+ZONED_FORMATS = ["%Y-%m-%dT%H:%M:%S%z"]
 
 
 def _one(a: Any) -> Any: ...
@@ -59,7 +59,7 @@ def parse_time(text: ir.StringValue) -> ir.TimestampValue:
     day = text.strip().left(10).try_cast("date")
     real_day = day.between(ibis.date(1, 1, 1), ibis.date(9999, 12, 31)).fill_null(False)
     none = ibis.null("timestamp('UTC', 6)")
-    time = _try_strptime(text, TIME_FORMATS).coalesce(_try_strptime(text, OFFSET_TIME_FORMATS))
+    time = _try_strptime(text, TIME_FORMATS).coalesce(_try_strptime(text, ZONED_FORMATS))
     parsed: ir.TimestampValue = real_day.ifelse(time, none)
     return parsed
 
