@@ -42,7 +42,7 @@ def summary_sql(name: str) -> Sql:
     day = costs.x_ChargeDay
     keys = {
         **{c: costs[c] for c in SUMMARIES[name]},
-        "x_ChargeDay": day.truncate("M") if name == "monthly_costs" else day,
+        "x_ChargeDay": ibis.date(day.year(), day.month(), 1) if name == "monthly_costs" else day,
         "x_ChargeMonth": day.cast(str).left(7),
         **{f"no {metric}": costs[metric].isnull() for metric in SUMMED_METRICS},
     }

@@ -26,4 +26,6 @@ def test_killed_at_any_instant(tmp_path: Path) -> None:
     print(told)
     assert told["wrong"] == []
     assert told["kills"] == sum(counts)
-    assert {"ingest", "normalize", "store"} <= told["hits"].keys()
+    # Where a kill falls is chance: few kills need not meet every step, two hundred must.
+    met = {"ingest", "normalize", "store"} & told["hits"].keys()
+    assert len(met) >= (3 if counts is ALL else 2)

@@ -11,6 +11,7 @@ from finops_pipeline.config import Source
 from finops_pipeline.ingest.directory import DirectoryLocation
 from finops_pipeline.ingest.location import LocationUnavailable, RemoteReport, ReportChanged
 from finops_pipeline.ingest.run import Ingest
+from finops_pipeline.ingest.totals import Examiner
 from finops_pipeline.orchestration.build import build_definitions
 from finops_pipeline.orchestration.partitions import range_tags
 from finops_pipeline_tests.orchestration.company import CHAIN, Company, asset, day, failures
@@ -69,14 +70,14 @@ def test_a_report_that_cannot_be_fetched_breaks_its_own_delivery_day_alone(
     acme: Company, kept: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     acme.deliver_days(1, 2, 3)
-    one = Ingest._one
+    keep = Ingest._keep
 
-    def changing(self: Ingest, report: RemoteReport) -> object:
+    def changing(self: Ingest, report: RemoteReport, examiner: Examiner) -> object:
         if "r02" in report.name:
             raise ReportChanged(f"acme-oci: {report.name} was written to")
-        return one(self, report)
+        return keep(self, report, examiner)
 
-    monkeypatch.setattr(Ingest, "_one", changing)
+    monkeypatch.setattr(Ingest, "_keep", changing)
     result = acme.materialize(kept, day(1), day(3), CHAIN[:1])
 
     assert "r02.csv.gz was written to" in failures(result)["acme_oci__raw_reports"]
