@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -11,7 +12,6 @@ from finops_pipeline.config import Source
 from finops_pipeline.ingest.directory import DirectoryLocation
 from finops_pipeline.ingest.location import LocationUnavailable, RemoteReport, ReportChanged
 from finops_pipeline.ingest.run import Ingest
-from finops_pipeline.ingest.totals import Examiner
 from finops_pipeline.orchestration.build import build_definitions
 from finops_pipeline.orchestration.partitions import range_tags
 from finops_pipeline_tests.orchestration.company import CHAIN, Company, asset, day, failures
@@ -72,10 +72,10 @@ def test_a_report_that_cannot_be_fetched_breaks_its_own_delivery_day_alone(
     acme.deliver_days(1, 2, 3)
     keep = Ingest._keep
 
-    def changing(self: Ingest, report: RemoteReport, examiner: Examiner) -> object:
+    def changing(self: Ingest, report: RemoteReport, *rest: Any) -> object:
         if "r02" in report.name:
             raise ReportChanged(f"acme-oci: {report.name} was written to")
-        return keep(self, report, examiner)
+        return keep(self, report, *rest)
 
     monkeypatch.setattr(Ingest, "_keep", changing)
     result = acme.materialize(kept, day(1), day(3), CHAIN[:1])
