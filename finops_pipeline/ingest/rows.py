@@ -23,7 +23,7 @@ ROW = "report_row"
 # A record that is longer may be refused, and above twice as much it always is.
 _STRETCH = LONGEST_LINE // 2
 
-_QUOTE = ord('"')
+_QUOTE, _RETURN, _FEED = b'"\r\n'
 _BESIDE = np.zeros(256, bool)  # what may stand outside of a quote: the end of a field, or a quote
 _BESIDE[[ord(c) for c in ',\r\n"']] = True
 _ASTRAY = "a quote stands within a field, or something follows a closing one"
@@ -172,8 +172,9 @@ class _Checked(_Stretches):
     def _check(self, data: bytes) -> None:
         if b"\0" in data:
             raise NotWellFormedError("there is a zero byte")
-        ends = data.count(b"\r") - data.endswith(b"\r")
-        if ends != data.count(b"\r\n") or (self._before == 13 and not data.startswith(b"\n")):
+        text = np.frombuffer(data, np.uint8)  # counting in bytes is three times as slow
+        returns = np.flatnonzero(text[:-1] == _RETURN)
+        if (text[returns + 1] != _FEED).any() or (self._before == _RETURN and text[0] != _FEED):
             raise NotWellFormedError("a carriage return stands alone")
         if b'"' in data or self._before == _QUOTE:
             self._check_quotes(data if self._begun else data.removeprefix(_MARK))
@@ -187,9 +188,12 @@ class _Checked(_Stretches):
         if not len(quotes):
             return
         first = int(self._open)  # of the quotes every second one opens, beginning with this
-        before = np.append(self._before, text)[quotes[first::2]]
-        closing = quotes[1 - first :: 2]
-        after = text[closing[closing < len(text) - 1] + 1]
+        opening, closing = quotes[first::2], quotes[1 - first :: 2]
+        if len(opening) and not opening[0]:
+            opening = opening[1:]
+            if not _BESIDE[self._before]:
+                raise NotWellFormedError(_ASTRAY)
+        before, after = text[opening - 1], text[closing[closing < len(text) - 1] + 1]
         if not (_BESIDE[before].all() and _BESIDE[after].all()):
             raise NotWellFormedError(_ASTRAY)
         self._open ^= len(quotes) % 2 == 1
