@@ -105,11 +105,11 @@ MONTHLY_DIMENSIONS = (
     "BillingAccountId", "BillingCurrency", "ChargeCategory", "ConsumedUnit", "ProviderName",
     "RegionId", "ResourceId", "ResourceName", "ResourceType", "ServiceCategory", "ServiceName",
     "ServiceSubcategory", "SkuId", "SkuMeter", "SubAccountId", "SubAccountName", "Tags",
-    "x_BusinessUnit", "x_CompartmentPath", "x_Pool", "x_ReportingCurrency", "x_Rule", "x_Source",
+    "x_BusinessUnit", "x_ScopePath", "x_Pool", "x_ReportingCurrency", "x_Rule", "x_Source",
     "x_Tier",
 )  # fmt: skip
 _OF_RESOURCES = {
-    "ResourceId", "ResourceName", "ResourceType", "SkuId", "SkuMeter", "Tags", "x_CompartmentPath",
+    "ResourceId", "ResourceName", "ResourceType", "SkuId", "SkuMeter", "Tags", "x_ScopePath",
 }  # fmt: skip
 DAY_DIMENSIONS = tuple(c for c in MONTHLY_DIMENSIONS if c not in _OF_RESOURCES)
 SUMMED_METRICS = (

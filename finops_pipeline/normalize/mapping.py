@@ -272,7 +272,7 @@ def _shared_columns(row: ir.Table) -> dict[str, ir.Value]:
         "RegionName": row.region_name_found.coalesce(row.region_key),
         "ServiceCategory": row.service_category_found.fill_null("Other"),
         "ServiceSubcategory": row.service_subcategory_found.fill_null("Other (Other)"),
-        "x_CompartmentPath": row.compartment_path_found,
+        "x_ScopePath": row.compartment_path_found,
         "x_OtherColumns": (row.other_columns != "{}").ifelse(row.other_columns, none),
         "x_Report": row.report_name,
         "x_ReportId": row.report_id,

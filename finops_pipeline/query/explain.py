@@ -48,7 +48,7 @@ _EXACT = Context(prec=120, traps=[Inexact, InvalidOperation])
 _ROUNDING = Context(prec=120, rounding=ROUND_HALF_UP)
 _HIGH, _MONEY = Decimal("1E-6"), Decimal("1E-18")
 
-_WHAT = (*DAILY_DIMENSIONS, "x_CompartmentId", "x_CompartmentPath")
+_WHAT = (*DAILY_DIMENSIONS, "x_ScopeId", "x_ScopePath")
 
 Row = dict[str, Any]
 

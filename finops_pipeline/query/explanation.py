@@ -25,7 +25,7 @@ Amounts = Mapping[str, Decimal | None]
 _CHARGES_SHOWN = 20  # in the table for people; JSON has all
 _WHAT = (
     "ServiceName", "ChargeCategory", "ChargeDescription", "SkuId", "ResourceId", "ResourceName",
-    "RegionId", "SubAccountName", "x_CompartmentPath", "Tags",
+    "RegionId", "SubAccountName", "x_ScopePath", "Tags",
 )  # fmt: skip
 
 

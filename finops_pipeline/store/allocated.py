@@ -23,7 +23,7 @@ from finops_pipeline.engine.functions import share_product, small_product, text_
 from finops_pipeline.engine.sql import Sql
 
 _RATE = ("x_ExchangeRate", "x_ExchangeRateDate", "x_ExchangeRateSource", "x_ReportingCurrency")
-_PLACE = ("x_Source", "x_ChargeDay", "x_CompartmentId", "x_CompartmentPath")
+_PLACE = ("x_Source", "x_ChargeDay", "x_ScopeId", "x_ScopePath")
 GROUP = (*DAILY_DIMENSIONS, *_PLACE, *_RATE)
 METRICS = (*DAILY_METRICS, *REPORTING_METRICS)
 _SUBJECT = {
@@ -31,7 +31,7 @@ _SUBJECT = {
     "sub_account_id": "SubAccountId",
     "service": "ServiceName",
     "resource_id": "ResourceId",
-    "compartment_path": "x_CompartmentPath",
+    "compartment_path": "x_ScopePath",
     "tags": "Tags",
 }
 

@@ -101,7 +101,7 @@ def test_what_a_plain_row_becomes(tmp_path: Path, format_: ReportFormat) -> None
         "SkuPriceId": "B88514",
         "SubAccountId": "ocid1.tenancy.oc1..acme",
         "Tags": "{}",
-        "x_CompartmentId": "ocid1.compartment.oc1..web",
+        "x_ScopeId": "ocid1.compartment.oc1..web",
         "x_ExchangeRate": Decimal(1),
         "x_ReportingBilledCost": Decimal("0.05"),
         "x_Report": "a.csv",

@@ -26,7 +26,7 @@ def charges() -> list[Charge]:
             "10.000000000000000001", ResourceId="vm-1", ResourceName="web", SkuId="B1",
             RegionId="eu-frankfurt-1", SkuMeter="OCPU", ResourceType="instance",
             Tags='{"env": "prod", "a/b~c": "slash", "$x": "dollar", "Env": "other"}',
-            x_CompartmentPath="root/web", x_Rule="by-tag", SubAccountId="t1",
+            x_ScopePath="root/web", x_Rule="by-tag", SubAccountId="t1",
             SubAccountName="Tenancy one", ServiceSubcategory="Virtual Machines",
         ),
         charge("0.005", second, ResourceId="vm-1", Tags='{"env": "test"}', x_Rule="by-tag"),

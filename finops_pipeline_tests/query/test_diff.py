@@ -166,7 +166,7 @@ def test_another_mapping(known: History, engine: DuckDBEngine) -> None:
     found = [Compartment("ocid1.compartment.oc1..web", "new", "r"), Compartment("r", "root", None)]
     store_compartments(known.pipeline.home.table("compartments"), "acme", found)
     known.step()
-    assert told(compare(known, engine, known.steps[0][0], by=("compartment",))) == {
+    assert told(compare(known, engine, known.steps[0][0], by=("scope",))) == {
         ("root/new",): [("mapping", None, Decimal(40))],
         (None,): [("mapping", None, Decimal(-40))],
     }
