@@ -14,13 +14,21 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
+from finops_pipeline.contracts.formats import formats, is_location, location_examples
 from finops_pipeline.contracts.tables import read_facts
 from finops_pipeline.exact_yaml import read_yaml
 
-ReportFormat = Literal["oci_cost_csv", "oci_focus"]
 Authentication = Literal[
     "config_file", "security_token", "instance_principal", "resource_principal"
 ]
@@ -60,13 +68,14 @@ class _Model(BaseModel):
 class Source(_Model):
     """One feed of bills: a provider account read in one format.
 
-    `location` is `oci://<namespace>/<bucket>` or `file:<directory>`; a directory holds what the
-    bucket would, in its layout. `corrections` says what a correction row means: `add` sums it with
-    the row it corrects, `replace` lets it stand instead of that row.
+    `location` is `file:<directory>` or one that the format allows, such as
+    `oci://<namespace>/<bucket>`; a directory holds what the bucket would, in its layout. `profile`
+    is one of the provider's own configuration. `corrections` says what a correction row means:
+    `add` sums it with the row it corrects, `replace` lets it stand instead of that row.
     """
 
     name: Name
-    format: ReportFormat
+    format: str
     location: str
     auth: Authentication = "config_file"
     profile: str = "DEFAULT"
@@ -75,20 +84,23 @@ class Source(_Model):
     endpoint: str | None = None
     corrections: Literal["add", "replace"] = "add"
 
+    @field_validator("format")
+    @classmethod
+    def _known_format(cls, value: str) -> str:
+        if value not in formats():
+            raise PydanticCustomError(
+                "format", "a format is one of: {known}", {"known": ", ".join(formats())}
+            )
+        return value
+
     @field_validator("location")
     @classmethod
-    def _known_scheme(cls, value: str) -> str:
-        scheme, _, rest = value.partition(":")
-        if scheme == "oci":
-            parts = rest.removeprefix("//").split("/")
-            right = rest.startswith("//") and len(parts) == 2 and all(parts)
-        else:
-            right = scheme == "file" and bool(rest)
-        if not right:
+    def _known_location(cls, value: str, info: ValidationInfo) -> str:
+        form = formats().get(info.data.get("format", ""))
+        if form is not None and not is_location(form, value):
+            examples = " or ".join(location_examples(form))
             raise PydanticCustomError(
-                "location",
-                "a location is file:<directory> or oci://<namespace>/<bucket>, which is "
-                "oci://bling/<OCID of the tenancy> where Oracle delivers",
+                "location", "a location is {examples}", {"examples": examples}
             )
         return value
 

@@ -32,7 +32,7 @@ WRONG: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "format": (
         "sources: [{name: a, format: aws, location: 'file:x'}]",
-        ("sources.0.format", "'oci_cost_csv' or 'oci_focus'", "'aws'"),
+        ("sources.0.format", "one of: oci_cost_csv, oci_focus", "'aws'"),
     ),
     "name": (
         "sources: [{name: Acme EU, format: oci_focus, location: 'file:x'}]",

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
+from finops_pipeline.contracts.formats import ReportFormat, formats
 from finops_pipeline.contracts.tables import read_facts
 
 _TAG_PREFIX = "tags/"
@@ -17,16 +18,32 @@ _TAG_PREFIX = "tags/"
 
 @dataclass(frozen=True)
 class RawFormat:
-    """A report format: its columns and the columns that the ledger's control total is made of."""
+    """The raw side of a report format: its columns, and those that the ledger needs to know.
 
-    name: str
+    `start`, `cost` and `currency` are what control totals are made of; `scope`, where there is
+    one, names the place in the provider's hierarchy; `reference`, where the provider numbers its
+    charges, is what a charge is known by. `aliases` are other spellings with their columns.
+    """
+
+    form: ReportFormat
     columns: tuple[str, ...]
     required: tuple[str, ...]
-    reference: str
+    aliases: tuple[tuple[str, str], ...]
     start: str
     cost: str
     currency: str
-    scope: str
+    scope: str | None = None
+    reference: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The format's name."""
+        return self.form.name
+
+    @property
+    def unlike(self) -> tuple[str, ...]:
+        """The columns whose values hardly repeat."""
+        return () if self.reference is None else (self.reference,)
 
 
 @dataclass(frozen=True)
@@ -58,9 +75,10 @@ def raw_format(name: str) -> RawFormat:
     rows = read_facts(f"contracts/data/raw/{name}.csv")
     role = {row["role"]: row["column"] for row in rows if row["role"]}
     return RawFormat(
-        name=name,
+        form=formats()[name],
         columns=tuple(row["column"] for row in rows),
         required=tuple(row["column"] for row in rows if row["required"] == "true"),
+        aliases=tuple((a, r["column"]) for r in rows for a in r["aliases"].split("|") if a),
         **role,
     )
 
@@ -68,9 +86,9 @@ def raw_format(name: str) -> RawFormat:
 def read_header(raw: RawFormat, names: Sequence[str]) -> Header:
     """Sort a report's column names into known, tags and other.
 
-    Names are compared without regard to case and surrounding blanks; FOCUS files also with the
-    `x_oci_` prefix. Raises HeaderProblem for a repeated column: of two columns with
-    one name nobody can say which is meant.
+    Names are compared without regard to case and surrounding blanks; a column's own name goes
+    before its aliases. Raises HeaderProblem for a repeated column: of two columns with one name
+    nobody can say which is meant.
     """
     repeated = sorted({n for n in names if list(names).count(n) > 1})
     if repeated:
@@ -78,14 +96,13 @@ def read_header(raw: RawFormat, names: Sequence[str]) -> Header:
             f"column {repeated[0]!r} stands more than once in the header; "
             "ask the provider for the report again, or remove one of the two"
         )
-    canonical = {c.lower(): c for c in raw.columns}
-    canonical |= {
-        c.lower().replace("oci_", "x_oci_", 1): c for c in raw.columns if c.startswith("oci_")
-    }
+    own = {c.lower(): c for c in raw.columns}
+    present = {own.get(n.strip().lower()) for n in names}
+    aliases = {a.lower(): c for a, c in raw.aliases if c not in present}
     known: dict[str, int] = {}
     tags, other = [], []
     for position, name in enumerate(names):
-        column = canonical.get(name.strip().lower())
+        column = (aliases | own).get(name.strip().lower())
         if column and column not in known:
             known[column] = position
         elif name.startswith(_TAG_PREFIX):

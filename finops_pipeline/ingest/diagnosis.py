@@ -12,17 +12,17 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import oci
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
-from finops_pipeline.config import ReportFormat, Source
+from finops_pipeline.config import Source
+from finops_pipeline.contracts.formats import formats
 from finops_pipeline.ingest.compartments import read_compartments
 from finops_pipeline.ingest.directory import DirectoryLocation
 from finops_pipeline.ingest.location import (
     INVENTORY,
-    PREFIXES,
     AccessRefused,
     IngestError,
     RemoteReport,
@@ -196,7 +196,7 @@ def _listing(
         if newest is None or newest.delivered_at <= report.delivered_at:
             newest = report
     if newest is None:
-        prefixes = " or ".join(PREFIXES[source.format])
+        prefixes = " or ".join(formats()[source.format].folders)
         return Finding("reports", False, f"no report below {prefixes}", _NO_REPORTS), None
     ok = newest.delivered_at >= fresh_after
     said = f"{count} reports; the newest is of {newest.delivered_at:%Y-%m-%d %H:%M} UTC"
@@ -258,12 +258,14 @@ def _inventory_file(source: Source) -> Finding:
 def _other_formats(source: Source, location: DirectoryLocation) -> Iterator[Finding]:
     if not location.has_layout():
         return  # Names do not tell formats apart here; what the files hold does.
-    for other in get_args(ReportFormat):
-        if other != source.format:
-            there = DirectoryLocation(source.model_copy(update={"format": other}))
+    for other in formats().values():
+        if other.folders and other.name != source.format:
+            there = DirectoryLocation(source.model_copy(update={"format": other.name}))
             count = sum(1 for _ in there.reports())
             if count:
-                said = f"{count} reports of format {other} are there too; this source leaves them"
+                said = (
+                    f"{count} reports of format {other.name} are there too; this source leaves them"
+                )
                 yield Finding("other formats", True, said)
 
 

@@ -18,39 +18,33 @@ A file system does not say what a bucket says, so two things are made up here:
 
 from __future__ import annotations
 
-import gzip
 import os
 import stat
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from finops_pipeline.config import ReportFormat, Source
+from finops_pipeline.config import Source
+from finops_pipeline.contracts.formats import formats
 from finops_pipeline.ingest.location import (
-    PREFIXES,
     IngestError,
     LocationUnavailable,
     RemoteReport,
     ReportChanged,
     is_report,
 )
+from finops_pipeline.ingest.reading import UnreadableReport, names_in
 
 _PIECE = 1 << 20
 _FIRST_TRUSTED_TIME = datetime(2010, 1, 1, tzinfo=UTC)
 _AHEAD = timedelta(days=1)
 # The folder names that tell a format even where the layout above them is not the bucket's.
 # `usage-csv` is Oracle's discontinued usage report: of no format that is read here.
-_TELLING_FOLDERS: dict[str, ReportFormat | None] = {
+_TELLING_FOLDERS: dict[str, str | None] = {
     "cost-csv": "oci_cost_csv",
     "FOCUS Reports": "oci_focus",
     "usage-csv": None,
-}
-# Words that only the one format's header has.
-_HEADER_WORDS: dict[ReportFormat, bytes] = {
-    "oci_cost_csv": b"lineItem/",
-    "oci_focus": b"ChargePeriodStart",
 }
 
 
@@ -70,7 +64,7 @@ class DirectoryLocation:
     ) -> None:
         self.source_name = source.name
         self.root = Path(source.location.removeprefix("file:"))
-        self._format = source.format
+        self._format = formats()[source.format]
         self._now = now
         self._passed = passed
 
@@ -90,17 +84,16 @@ class DirectoryLocation:
 
     def has_layout(self) -> bool:
         """Whether any of the bucket's own folders is there, of whichever format."""
-        return any((self.root / p).is_dir() for some in PREFIXES.values() for p in some)
+        return any((self.root / p).is_dir() for form in formats().values() for p in form.folders)
 
     def content_of(self, report: RemoteReport) -> str:
-        """The format that the file's first line tells, or in words why it tells none."""
-        path = self.root / report.name
+        """The format that the file's columns tell, or in words why they tell none."""
         try:
-            with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-                header = file.readline(1 << 16)
-        except (OSError, EOFError, zlib.error) as error:
+            header = " ".join(names_in(self.root / report.name))
+        except (OSError, UnreadableReport) as error:
             return f"cannot be read: {type(error).__name__}"
-        return next((f for f, word in _HEADER_WORDS.items() if word in header), "unknown columns")
+        words = ((f.name, f.header_word) for f in formats().values() if f.header_word)
+        return next((name for name, word in words if word in header), "unknown columns")
 
     @contextmanager
     def stream(self, report: RemoteReport) -> Iterator[Iterator[bytes]]:
@@ -117,9 +110,9 @@ class DirectoryLocation:
             os.close(descriptor)
 
     def _folders(self) -> list[Path]:
-        if not self.has_layout():
+        if not self._format.folders or not self.has_layout():
             return [self.root]
-        own = [self.root / prefix for prefix in PREFIXES[self._format]]
+        own = [self.root / prefix for prefix in self._format.folders]
         return [folder for folder in own if folder.is_dir()]
 
     def _reports_below(self, folder: Path) -> Iterator[RemoteReport]:
@@ -129,11 +122,11 @@ class DirectoryLocation:
         for here, folders, files in os.walk(folder, onerror=self._cannot_list):
             folders[:] = [f for f in folders if _is_visible(f) and not (flat and self._foreign(f))]
             for file in files:
-                if _is_visible(file) and is_report(file):
+                if _is_visible(file) and is_report(self._format, file):
                     yield from self._report(Path(here) / file)
 
     def _foreign(self, folder: str) -> bool:
-        return _TELLING_FOLDERS.get(folder, self._format) != self._format
+        return _TELLING_FOLDERS.get(folder, self._format.name) != self._format.name
 
     def _report(self, path: Path) -> Iterator[RemoteReport]:
         try:

@@ -12,11 +12,9 @@ import hashlib
 import os
 import tempfile
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from finops_pipeline.ingest.location import (
-    REPORT_SUFFIXES,
-    IngestError,
     Location,
     RemoteReport,
     ReportDamaged,
@@ -95,10 +93,9 @@ def _final_path(unfinished: Path, report: RemoteReport, sha256: str) -> Path:
     # The hash alone would let two reports with the same content share a file, and the caller who
     # moves the one away would take the other with it.
     token = unfinished.name.removeprefix(".fetch-").removesuffix(".part")
-    for suffix in REPORT_SUFFIXES:
-        if report.name.endswith(suffix):
-            return unfinished.with_name(f"{sha256}-{token}{suffix}")
-    raise IngestError(f"{report.name} is not a report: its name must end in .csv.gz or .csv")
+    *before, last = ("", *PurePosixPath(report.name).suffixes)
+    suffix = f"{before[-1]}{last}" if last == ".gz" else last
+    return unfinished.with_name(f"{sha256}-{token}{suffix}")
 
 
 def _verify(location: Location, report: RemoteReport, fetched: FetchedReport) -> None:

@@ -45,6 +45,8 @@ class LedgerEntry:
     scopes: tuple[str, ...]
     rounded_rows: int
     totals: tuple[Total, ...]
+    delivery_scope: str | None = None
+    members: tuple[str, ...] | None = None
 
     @property
     def order(self) -> tuple[datetime, str]:
@@ -106,10 +108,34 @@ class Ledger:
         """The newest version of each report that can be read, earliest first.
 
         An object that the provider rewrote under the same name takes the place of what it was,
-        unless it cannot be read: then the last good one stays.
+        unless it cannot be read: then the last good one stays. Of a delivery scope stands what
+        its newest manifest lists, and nothing else.
         """
-        readable = {e.name: e for e in self._as_archived() if e.status == "read"}
-        return sorted(readable.values(), key=lambda e: e.order)
+        alone = {
+            e.name: e
+            for e in self._as_archived()
+            if e.status == "read" and e.delivery_scope is None
+        }
+        listed = {i: self._entries[i] for m in self.manifests() for i in m.members or ()}
+        return sorted((*alone.values(), *listed.values()), key=lambda e: e.order)
+
+    def manifests(self) -> list[LedgerEntry]:
+        """The manifest that stands for each delivery scope: the newest that can be read whole.
+
+        The newest is the one that was delivered last; of two delivered at one time, the one that
+        was archived last.
+        """
+        standing: dict[str, LedgerEntry] = {}
+        for entry in sorted(self._entries.values(), key=lambda e: (e.delivered_at, e.archived_at)):
+            if entry.delivery_scope is not None and self._is_whole(entry):
+                standing[entry.delivery_scope] = entry
+        return [standing[scope] for scope in sorted(standing)]
+
+    def _is_whole(self, entry: LedgerEntry) -> bool:
+        """Whether it is a manifest all of whose members can be read."""
+        return entry.members is not None and all(
+            self._entries[i].status == "read" for i in entry.members
+        )
 
     def newest(self) -> list[LedgerEntry]:
         """The newest version of each report, readable or not, in order of their names."""
@@ -187,6 +213,7 @@ def _read(table: LakeTable, file: LakeFile) -> list[LedgerEntry]:
                 **row,
                 "columns": tuple(row["columns"]),
                 "scopes": tuple(row["scopes"]),
+                "members": None if row["members"] is None else tuple(row["members"]),
                 "totals": tuple(Total(**total) for total in row["totals"]),
             }
         )

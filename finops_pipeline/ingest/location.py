@@ -13,16 +13,9 @@ from datetime import datetime
 from pathlib import PurePosixPath
 from typing import Protocol
 
-from finops_pipeline.config import ReportFormat, Source
+from finops_pipeline.config import Source
+from finops_pipeline.contracts.formats import ReportFormat, formats
 
-# Where OCI puts each kind of report in its bucket (Oracle, "Cost Reports"). A prefix ends in "/",
-# so it names a folder as well.
-PREFIXES: dict[ReportFormat, tuple[str, ...]] = {
-    "oci_cost_csv": ("reports/cost-csv/",),
-    "oci_focus": ("FOCUS Reports/",),
-}
-
-REPORT_SUFFIXES = (".csv.gz", ".csv")
 INVENTORY = "compartments.csv"  # beside the reports of a directory, and no report itself
 
 
@@ -73,6 +66,11 @@ class RemoteReport:
     `name` is its full name in the bucket or below the directory. `etag` changes whenever the
     content does; for a directory it may also change when the content does not (see
     `directory.py`). `md5` is base64, None where the place gives none. `delivered_at` is UTC.
+
+    A manifest has `members`: the reports that together are all there is of its `delivery_scope`
+    (an export and a billing period) until a newer manifest says otherwise. Its members name that
+    scope too; a report without one stands for itself. `content` is the text of a manifest that is
+    no file of the place but was made from what the place lists.
     """
 
     name: str
@@ -80,6 +78,9 @@ class RemoteReport:
     size: int
     md5: str | None
     delivered_at: datetime
+    delivery_scope: str | None = None
+    members: tuple[RemoteReport, ...] | None = None
+    content: bytes | None = None
 
 
 class Location(Protocol):
@@ -91,7 +92,7 @@ class Location(Protocol):
         ...
 
     def reports(self) -> Iterator[RemoteReport]:
-        """All reports of the source's format, in the order of their names.
+        """All reports of the source's format, in the order of their names; or its manifests.
 
         All, each time: OCI puts late FOCUS reports into the folders of old days, so there is no
         name from which on everything is new.
@@ -103,9 +104,10 @@ class Location(Protocol):
         ...
 
 
-def is_report(name: str) -> bool:
-    """Whether an object of that name is a report: manifests and folder markers are none."""
-    return name.endswith(REPORT_SUFFIXES) and PurePosixPath(name).name != INVENTORY
+def is_report(form: ReportFormat, name: str) -> bool:
+    """Whether an object of that name may be a report, or a manifest where the format has them."""
+    suffixes = form.suffixes if form.layout == "reports" else (*form.suffixes, ".json")
+    return name.endswith(suffixes) and PurePosixPath(name).name != INVENTORY
 
 
 def open_location(source: Source, passed: datetime | None = None) -> Location:
@@ -113,11 +115,24 @@ def open_location(source: Source, passed: datetime | None = None) -> Location:
 
     `passed` is a time that has passed for sure, should this machine's clock have been set back.
     """
-    if source.location.startswith("file:"):
+    place = _open_place(source, passed)
+    layout = formats()[source.format].layout
+    if layout == "reports":
+        return place
+    from finops_pipeline.ingest.manifests import ManifestLocation
+
+    return ManifestLocation(place, layout)
+
+
+def _open_place(source: Source, passed: datetime | None) -> Location:
+    # Imported only here: a directory of reports needs no SDK nor its start-up time.
+    scheme = source.location.partition(":")[0]
+    if scheme == "file":
         from finops_pipeline.ingest.directory import DirectoryLocation
 
         return DirectoryLocation(source, passed=passed)
-    # Imported only here: a directory of reports needs neither the SDK nor its start-up time.
-    from finops_pipeline.ingest.oci import OciLocation
+    if scheme == "oci":
+        from finops_pipeline.ingest.oci import OciLocation
 
-    return OciLocation(source)
+        return OciLocation(source)
+    raise IngestError(f"{source.name}: {scheme}: locations cannot be read yet; use file:")

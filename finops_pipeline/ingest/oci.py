@@ -17,8 +17,8 @@ import oci
 import urllib3
 
 from finops_pipeline.config import Source
+from finops_pipeline.contracts.formats import formats
 from finops_pipeline.ingest.location import (
-    PREFIXES,
     IngestError,
     LocationUnavailable,
     RemoteReport,
@@ -43,7 +43,8 @@ class OciLocation:
     ) -> None:
         self.source_name = source.name
         self.namespace, self.bucket = bucket_of(source)
-        self._prefixes = PREFIXES[source.format]
+        self._format = formats()[source.format]
+        self._prefixes = self._format.folders
         self._service = OciService(
             source,
             oci.object_storage.ObjectStorageClient,
@@ -97,7 +98,9 @@ class OciLocation:
                     f"{self.source_name}: {self.endpoint} answers, but not as Object Storage does "
                     f"(listing {prefix!r}). Check the endpoint, and what a proxy puts in between."
                 )
-            yield from (self._report(found) for found in page.objects if is_report(found.name))
+            yield from (
+                self._report(found) for found in page.objects if is_report(self._format, found.name)
+            )
             if not page.next_start_with:
                 return
             if start is not None and page.next_start_with <= start:

@@ -20,8 +20,15 @@ from finops_pipeline.contracts.raw import (
     hold_contract,
     read_header,
 )
+from finops_pipeline.ingest.pages import page_names, read_pages
 from finops_pipeline.ingest.rows import CutOffError, NotWellFormedError, read_rows
 from finops_pipeline.ingest.salvage import BadRow, read_names, salvage
+from finops_pipeline.ingest.structured import (
+    BrokenFileError,
+    column_names,
+    kind_of,
+    read_structured,
+)
 
 T = TypeVar("T")
 
@@ -34,11 +41,13 @@ class UnreadableReport(Exception):
 class Report:
     """An archived report, opened. `bad_rows` fills when the engine refuses the report.
 
-    `plain` says whether the header is the first line and no more, as the engine expects it.
+    `kind` is `csv`, `parquet`, `json` or `pages`; `plain` says of CSV whether the header is the
+    first line and no more, as the engine expects it.
     """
 
     path: Path
     raw: RawFormat
+    kind: str
     header: Header
     names: tuple[str, ...]
     plain: bool
@@ -50,24 +59,32 @@ def open_report(path: Path, raw: RawFormat) -> Report:
 
     Raises UnreadableReport.
     """
-    names, plain = _names(path)
+    kind, names, plain = _names(path, raw)
     try:
         header = read_header(raw, names)
         hold_contract(raw, header, names)
-        return Report(path, raw, header, tuple(names), plain)
+        return Report(path, raw, kind, header, tuple(names), plain)
     except HeaderProblem as problem:
         raise UnreadableReport(str(problem)) from None
 
 
-def _names(path: Path) -> tuple[list[str], bool]:
+def _names(path: Path, raw: RawFormat | None = None) -> tuple[str, list[str], bool]:
+    """What kind of file it is, its column names, and whether CSV has them as expected."""
     if path.stat().st_size == 0:
         raise UnreadableReport(
             "the file is empty; deliver it again, or remove it if there was nothing to report"
         )
     try:
+        if raw is not None and raw.form.content == "pages":
+            return "pages", page_names(path, raw.name) or list(raw.required), True
+        kind = kind_of(path)
+        if kind != "csv":
+            return kind, column_names(path, kind), True
         names, plain = read_names(path)
     except CutOffError as error:
         raise cut_off(error) from None
+    except BrokenFileError as error:
+        raise broken(error) from None
     if not names:
         raise UnreadableReport("there is no header; expected a CSV file with column names")
     if names[0].lstrip().startswith("<"):
@@ -75,7 +92,7 @@ def _names(path: Path) -> tuple[list[str], bool]:
             f"it begins with {names[0].lstrip()[:40]!r}: a web page or XML saved under a "
             "report's name, perhaps a login or error page; download the report again"
         )
-    return names, plain
+    return kind, names, plain
 
 
 def with_rows(
@@ -94,20 +111,38 @@ def with_rows(
     width = report.header.width
     try:
         if report.plain:
-            return use(read_rows(report.path, width, columns, unlike))
+            return use(plain_rows(report, columns, unlike))
     except CutOffError as error:
         raise cut_off(error) from None
+    except BrokenFileError as error:
+        raise broken(error) from None
     except NotWellFormedError:
         pass
     spool.mkdir(parents=True, exist_ok=True)
     clean = spool / f"{report.path.parent.name}-{report.path.name}.clean.csv"
     try:
         report.bad_rows = salvage(report.path, width, clean)
-        return use(read_rows(clean, width, columns, unlike, clean=True))
+        null = report.raw.form.null_word
+        return use(read_rows(clean, width, columns, unlike, clean=True, null_word=null))
     except CutOffError as error:
         raise cut_off(error) from None
     finally:
         clean.unlink(missing_ok=True)
+
+
+def plain_rows(
+    report: Report, columns: Mapping[str, int | None], unlike: Collection[str] = ()
+) -> Iterator[pa.Table]:
+    """The rows of a report that is `plain`, as `read_rows` gives them.
+
+    Raises NotWellFormedError, CutOffError or BrokenFileError, perhaps after some rows.
+    """
+    if report.kind == "pages":
+        return read_pages(report.path, report.raw.name, report.names, columns)
+    if report.kind != "csv":
+        return read_structured(report.path, report.kind, columns, unlike)
+    null = report.raw.form.null_word
+    return read_rows(report.path, report.header.width, columns, unlike, null_word=null)
 
 
 def field_of(row: BadRow, position: int | None) -> str | None:
@@ -131,3 +166,15 @@ def cut_off(error: CutOffError) -> UnreadableReport:
         f"the compressed data is damaged or ends too early ({error}); nothing of it was taken, "
         "since the missing rows cannot be known: download the report again"
     )
+
+
+def broken(error: BrokenFileError) -> UnreadableReport:
+    """What a reader is told of a file that is no Parquet, no JSON lines, no answer of a service."""
+    return UnreadableReport(
+        f"the file cannot be read ({error}); nothing of it was taken: download the report again"
+    )
+
+
+def names_in(path: Path) -> list[str]:
+    """The column names of a file that holds rows. Raises UnreadableReport or OSError."""
+    return _names(path)[1]

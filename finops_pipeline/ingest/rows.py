@@ -67,13 +67,14 @@ def read_rows(
     columns: Mapping[str, int | None],
     unlike: Collection[str] = (),
     clean: bool = False,
+    null_word: str = "",
 ) -> Iterator[pa.Table]:
     """The rows after the first line: `columns` by position as text, and `report_row`.
 
-    Empty text is null, and so is a column without position. Columns come as dictionaries, but for
-    those in `unlike`, whose values hardly repeat. A `clean` file is one that a salvage wrote, with
-    each row's number in one more field. Raises NotWellFormedError or CutOffError, perhaps after
-    some rows.
+    Empty text and `null_word` are null, and so is a column without position. Columns come as
+    dictionaries, but for those in `unlike`, whose values hardly repeat. A `clean` file is one that
+    a salvage wrote, with each row's number in one more field. Raises NotWellFormedError or
+    CutOffError, perhaps after some rows.
     """
     names = [f"c{i}" for i in range(width + clean)]
     plain = {f"c{columns[name]}" for name in unlike}
@@ -93,7 +94,7 @@ def read_rows(
                 convert_options=pacsv.ConvertOptions(
                     column_types=types | {f"c{width}": pa.int64()},
                     include_columns=[f"c{i}" for i in sorted(wanted)],
-                    null_values=[""],
+                    null_values=["", null_word],
                     strings_can_be_null=True,
                 ),
             )
@@ -105,7 +106,7 @@ def read_rows(
                     if count:
                         numbers = pa.array(np.arange(before, before + count) + 1)
                         row = batch.column(f"c{width}") if clean else numbers
-                        yield _named(batch, columns, row)
+                        yield named(batch, columns, row)
                     before += count
         except pa.ArrowInvalid as error:
             if "Empty CSV file" not in str(error):  # a header and no row
@@ -114,7 +115,8 @@ def read_rows(
             raise CutOffError(str(error)) from error
 
 
-def _named(batch: pa.RecordBatch, columns: Mapping[str, int | None], numbers: pa.Array) -> pa.Table:
+def named(batch: pa.RecordBatch, columns: Mapping[str, int | None], numbers: pa.Array) -> pa.Table:
+    """A table of `columns` from a batch whose columns are named by position, and row numbers."""
     none = pa.DictionaryArray.from_arrays(pa.nulls(batch.num_rows, pa.int32()), pa.array([], _TEXT))
     found = {
         name: none if position is None else batch.column(f"c{position}")

@@ -8,7 +8,7 @@ old its name or its charges. Where reports come from is `location.py`, what is s
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from itertools import islice
@@ -68,13 +68,18 @@ class Ingest:
     def new_reports(self) -> list[RemoteReport]:
         """What the location lists and the ledger does not know, earliest delivery first.
 
-        Raises IngestError when the location cannot be listed.
+        A manifest comes after those of its members that are new. Raises IngestError when the
+        location cannot be listed.
         """
-        known = self.ledger.knows
-        return sorted(
-            (r for r in self.location.reports() if not known(r.name, r.etag, r.size, r.md5)),
-            key=lambda r: (r.delivered_at, r.name),
-        )
+        new = [r for r in self.location.reports() if not self._knows(r)]
+        return [
+            report
+            for listed in sorted(new, key=lambda r: (r.delivered_at, r.name))
+            for report in (*(m for m in listed.members or () if not self._knows(m)), listed)
+        ]
+
+    def _knows(self, report: RemoteReport) -> bool:
+        return self.ledger.knows(report.name, report.etag, report.size, report.md5)
 
     def run(
         self, reports: Iterable[RemoteReport], progress: Callable[[str], None] = lambda _: None
@@ -103,11 +108,29 @@ class Ingest:
                 failed.append(str(error))
             progress(report.name)
         examined = examiner.results()
+        made: dict[str, LedgerEntry] = {}
         for one in kept:
-            if one.known is not None:
-                yield one.known
-            else:
-                yield _entry(self.source, one, examined.get(one.examination, _NOTHING))
+            entry = one.known or _entry(self.source, one, examined.get(one.examination, _NOTHING))
+            if one.report.members is not None:
+                members = self._members(one.report, made)
+                if members is None:
+                    failed.append(_incomplete(self.source, one.report))
+                    continue
+                entry = dataclasses.replace(entry, members=members)
+            made[entry.name] = entry
+            yield entry
+
+    def _members(
+        self, manifest: RemoteReport, made: Mapping[str, LedgerEntry]
+    ) -> tuple[str, ...] | None:
+        """The identifiers of a manifest's members; None while one of them is not archived."""
+        found = []
+        for member in manifest.members or ():
+            entry = made.get(member.name) or self.ledger.newest_of(member.name)
+            if entry is None or entry.etag != member.etag:
+                return None
+            found.append(entry.report_id)
+        return tuple(sorted(found))
 
     def _keep(self, report: RemoteReport, examiner: Examiner, passed: datetime | None) -> _Kept:
         fetched = fetch(self.location, report, self.spool)
@@ -130,6 +153,8 @@ class Ingest:
             fetched.path, self.source.name, day.isoformat(), identity, report.name
         )
         one = _Kept(report, fetched, identity, now, place)
+        if report.members is not None:
+            return one
         try:
             with self.archive.local(place) as path:
                 opened = open_report(path, raw_format(self.source.format))
@@ -172,11 +197,26 @@ def _entry(source: Source, kept: _Kept, examined: Examination) -> LedgerEntry:
         archived_at=kept.archived_at,
         archive_path=kept.place,
         format=source.format,
-        status="unreadable" if kept.problem else "read",
+        status=_status(kept),
         problem=kept.problem,
         columns=kept.columns,
         rows=examined.rows,
         scopes=examined.scopes,
         rounded_rows=examined.rounded_rows,
         totals=examined.totals,
+        delivery_scope=kept.report.delivery_scope,
+    )
+
+
+def _status(kept: _Kept) -> str:
+    if kept.report.members is not None:
+        return "manifest"
+    return "unreadable" if kept.problem else "read"
+
+
+def _incomplete(source: Source, manifest: RemoteReport) -> str:
+    return (
+        f"{source.name}: {manifest.name}: not every report it lists could be archived, so what was "
+        f"known before of {manifest.delivery_scope} stays. Run again; if it stays, ask why the "
+        "provider's files are changing or missing."
     )

@@ -76,7 +76,12 @@ class Examiner:
 
         Raises UnreadableReport when it cannot be read; then nothing of it was taken in.
         """
-        columns = {role: report.header.position(getattr(report.raw, role)) for role in _ROLES}
+        columns = {
+            role: None
+            if (name := getattr(report.raw, role)) is None
+            else report.header.position(name)
+            for role in _ROLES
+        }
         key = with_rows(
             report,
             columns,

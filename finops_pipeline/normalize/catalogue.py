@@ -1,14 +1,15 @@
-"""What the mapping looks up: services, regions, units, compartments.
+"""What the mapping looks up: services, regions, units, places of the provider's hierarchy.
 
-The facts are data files; here they are bound to the names that the mapping joins with, and hashed,
-so that a changed fact is a changed fingerprint.
+The facts are data files, a set for each provider; here they are bound to the names that the
+mapping joins with, and hashed, so that a changed fact is a changed fingerprint.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
+from importlib.resources import files
 
 import pyarrow as pa
 
@@ -17,10 +18,10 @@ from finops_pipeline.engine.protocol import Engine
 
 
 @cache
-def _catalogues() -> dict[str, pa.Table]:
-    services = read_facts("normalize/data/oci_services.csv")
-    regions = read_facts("normalize/data/oci_regions.csv")
-    units = read_facts("normalize/data/oci_units.csv")
+def _catalogues(provider: str) -> dict[str, pa.Table]:
+    services = _facts(provider, "services")
+    regions = _facts(provider, "regions")
+    units = _facts(provider, "units")
     keyed = {
         key.strip().lower(): (row["region_id"], row["region_name"])
         for row in regions
@@ -28,21 +29,21 @@ def _catalogues() -> dict[str, pa.Table]:
         if key
     }
     return {
-        "catalogue service": pa.table(
+        "catalogue service": _texts(
             {
                 "key": [service_key(row["service"]) for row in services],
                 "category": [row["category"] for row in services],
                 "subcategory": [row["subcategory"] for row in services],
             }
         ),
-        "catalogue region": pa.table(
+        "catalogue region": _texts(
             {
                 "key": list(keyed),
                 "id": [region for region, _ in keyed.values()],
                 "name": [name for _, name in keyed.values()],
             }
         ),
-        "catalogue unit": pa.table(
+        "catalogue unit": _texts(
             {
                 "key": [row["unit"].strip().lower() for row in units],
                 "focus": [row["focus_unit"] for row in units],
@@ -51,35 +52,38 @@ def _catalogues() -> dict[str, pa.Table]:
     }
 
 
+def _facts(provider: str, kind: str) -> list[dict[str, str]]:
+    """The provider's facts of a kind; none where its reports need none."""
+    path = f"normalize/data/{provider}_{kind}.csv"
+    return read_facts(path) if files("finops_pipeline").joinpath(path).is_file() else []
+
+
+def _texts(columns: Mapping[str, Sequence[str]]) -> pa.Table:
+    return pa.table({name: pa.array(values, pa.string()) for name, values in columns.items()})
+
+
 def service_key(service: str) -> str:
     """A service's name as the mapping keys it (`expressions.lookup_key`)."""
     return service.strip().upper().replace("_", " ").replace("-", " ")
 
 
 @cache
-def catalogue_hash() -> str:
-    """A hash of every fact that the mapping looks up, the compartments apart."""
+def catalogue_hash(provider: str) -> str:
+    """A hash of every fact that the mapping looks up, the provider's hierarchy apart."""
     digest = hashlib.sha256()
-    for name, table in _catalogues().items():
+    for name, table in _catalogues(provider).items():
         digest.update(repr((name, table.to_pydict())).encode())
     return digest.hexdigest()
 
 
-def bind_catalogues(engine: Engine, compartments: Mapping[str, str]) -> None:
-    """Bind all catalogues; `compartments` maps a compartment's identifier to its path."""
-    for name, table in _catalogues().items():
+def bind_catalogues(engine: Engine, provider: str, scopes: Mapping[str, str]) -> None:
+    """Bind all catalogues; `scopes` maps a place of the provider's hierarchy to its path."""
+    for name, table in _catalogues(provider).items():
         engine.keep(name, table)
-    engine.keep(
-        "catalogue compartment",
-        pa.table(
-            {
-                "id": pa.array(list(compartments), pa.string()),
-                "path": pa.array(list(compartments.values()), pa.string()),
-            }
-        ),
-    )
+    paths = _texts({"id": list(scopes), "path": list(scopes.values())})
+    engine.keep("catalogue scope", paths)
 
 
-def paths_of(scopes: Iterable[str], compartments: Mapping[str, str]) -> list[tuple[str, str]]:
-    """The paths of these compartments, in order: what a report's fingerprint rests on."""
-    return sorted((s, compartments[s]) for s in scopes if s in compartments)
+def paths_of(scopes: Iterable[str], paths: Mapping[str, str]) -> list[tuple[str, str]]:
+    """The paths of these places, in order: what a report's fingerprint rests on."""
+    return sorted((s, paths[s]) for s in scopes if s in paths)

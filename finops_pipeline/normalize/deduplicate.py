@@ -1,9 +1,10 @@
 """Charge days of one source: which of their staged rows stand, and which are superseded.
 
 A charge is known by its tenancy and reference number; of several rows of one charge the one that
-was delivered latest stands (by delivery time, then report name, then row). With the policy
-`replace` a correction stands instead of the row it refers back to. What a report's rows mean is
-elsewhere (the mapping); here rows are only chosen.
+was delivered latest stands (by delivery time, then report name, then row). A charge without a
+number is never the same as another. With the policy `replace` a correction stands instead of the
+row it refers back to. What a report's rows mean is elsewhere (the mapping); here rows are only
+chosen.
 """
 
 from __future__ import annotations
@@ -35,19 +36,20 @@ def superseded_sql(corrections: str) -> Sql:
 
 def _candidates() -> ir.Table:
     staged = ibis.table(ibis_schema(tables()["focus_costs"]), name="candidates")
-    return staged.select(
-        source=staged.x_Source,
-        charge_day=staged.x_ChargeDay,
-        tenancy=staged.SubAccountId.fill_null(""),
-        reference_number=staged.x_ReferenceNumber,
-        back_reference=staged.x_BackReferenceNumber,
-        is_correction=staged.x_IsCorrection,
-        delivered_at=staged.x_DeliveredAt,
-        report=staged.x_Report,
-        report_id=staged.x_ReportId,
-        report_row=staged.x_ReportRow,
-        currency=staged.BillingCurrency,
-        cost=staged.BilledCost,
+    numbered = staged.filter(staged.x_ReferenceNumber.notnull())
+    return numbered.select(
+        source=numbered.x_Source,
+        charge_day=numbered.x_ChargeDay,
+        tenancy=numbered.SubAccountId.fill_null(""),
+        reference_number=numbered.x_ReferenceNumber,
+        back_reference=numbered.x_BackReferenceNumber,
+        is_correction=numbered.x_IsCorrection,
+        delivered_at=numbered.x_DeliveredAt,
+        report=numbered.x_Report,
+        report_id=numbered.x_ReportId,
+        report_row=numbered.x_ReportRow,
+        currency=numbered.BillingCurrency,
+        cost=numbered.BilledCost,
     )
 
 

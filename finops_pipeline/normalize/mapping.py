@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from functools import cache, cached_property
+from importlib import import_module
 from types import ModuleType
 from typing import Any
 
@@ -17,13 +18,12 @@ import ibis
 import ibis.expr.types as ir
 
 from finops_pipeline.contracts.forms import MONEY, RATE, ibis_schema
-from finops_pipeline.contracts.raw import Header, raw_format
+from finops_pipeline.contracts.raw import Header, RawFormat, raw_format
 from finops_pipeline.contracts.tables import tables
 from finops_pipeline.engine.coded import PLACE, Step
 from finops_pipeline.engine.functions import countable, parse_number
 from finops_pipeline.engine.sql import Sql
 from finops_pipeline.ingest.rows import ROW
-from finops_pipeline.normalize import oci_cost_csv, oci_focus
 from finops_pipeline.normalize.expressions import (
     Rule,
     convert,
@@ -35,16 +35,9 @@ from finops_pipeline.normalize.expressions import (
     number,
 )
 
-# A new format is a module with `keys`, `rules` and `columns`, and a line here.
-FORMATS: dict[str, ModuleType] = {"oci_cost_csv": oci_cost_csv, "oci_focus": oci_focus}
-
 # The same on every row of a report.
 CONSTANTS = ("report_name", "report_id", "delivered_at", "delivery_day", "first_day", "last_day")
 
-_NOT_OF_TAX = (
-    "PricingQuantity", "PricingUnit", "ContractedUnitPrice", "ListUnitPrice", "SkuId", "SkuMeter",
-    "SkuPriceId",
-)  # fmt: skip
 _SHOWN = 200  # characters of a rejected value that are kept
 
 
@@ -66,6 +59,11 @@ class Mapping:
         """A hash of all that is done."""
         texts = [*(step.whole.text for step in self.steps), self.rejected.text]
         return hashlib.sha256(repr(texts).encode()).hexdigest()
+
+
+def form_of(format_name: str) -> ModuleType:
+    """A format's own module: `NUMBERS`, `keys`, `rules`, `kind` and `columns`."""
+    return import_module(f"finops_pipeline.normalize.{format_name}")
 
 
 def bound_columns(header: Header, format_name: str) -> dict[str, int | None]:
@@ -114,7 +112,7 @@ def _further_steps(
     keyed_row = ibis.table(keyed.schema(), name="keyed")
     found = _found(keyed_row)
     row = ibis.table(found.schema(), name="found")
-    rules = [*_common_rules(row, format_name), *FORMATS[format_name].rules(row)]
+    rules = [*_common_rules(row, format_name), *form_of(format_name).rules(row)]
     named = {f"rule {i}": rule.holds for i, rule in enumerate(rules)}
     charge = _charge(row, format_name, source, reporting_currency, foreign)
     rejected = row.order_by(PLACE).select(**_rejected(row, rules, format_name, source))
@@ -144,7 +142,7 @@ def _typed(
     report: ir.Table, format_name: str, tags: tuple[str, ...], others: tuple[str, ...]
 ) -> ir.Table:
     """The report's text with its numbers, times and keys beside it."""
-    form = FORMATS[format_name]
+    form = form_of(format_name)
     cost = raw_format(format_name).cost
     return report.select(
         *raw_format(format_name).columns,
@@ -167,7 +165,7 @@ def _keyed(row: ir.Table, format_name: str) -> ir.Table:
     day = row.start.date()
     possible = day.between(row.first_day, row.last_day).fill_null(False)
     return row.mutate(
-        **FORMATS[format_name].kind(row),
+        **form_of(format_name).kind(row),
         possible_day=possible,
         charge_day=possible.ifelse(day, row.delivery_day),
         service_key=lookup_key(row.key_service),
@@ -183,13 +181,13 @@ def _found(row: ir.Table) -> ir.Table:
     services = _catalogue("service", key=str, category=str, subcategory=str)
     regions = _catalogue("region", key=str, id=str, name=str)
     units = _catalogue("unit", key=str, focus=str)
-    compartments = _catalogue("compartment", id=str, path=str)
+    scopes = _catalogue("scope", id=str, path=str)
     rates = _catalogue("rate", currency=str, charge_day="date", rate=RATE, day="date", source=str)
     return (
         row.left_join(services, row.service_key == services.service_key_found)
         .left_join(regions, row.region_key == regions.region_key_found)
         .left_join(units, row.unit_key == units.unit_key_found)
-        .left_join(compartments, row.key_compartment == compartments.compartment_id_found)
+        .left_join(scopes, row.key_scope == scopes.scope_id_found)
         .left_join(
             rates,
             [
@@ -207,14 +205,14 @@ def _catalogue(label: str, /, **columns: Any) -> ir.Table:
 
 
 def _common_rules(row: ir.Table, format_name: str) -> list[Rule]:
-    raw, form = raw_format(format_name), FORMATS[format_name]
+    raw, form = raw_format(format_name), form_of(format_name)
     return [
         Rule(
             raw.start,
             row[raw.start],
             "expected a time such as 2026-08-01T10:00Z from `first_day` of finops.yaml to the day "
             "after the report was archived",
-            row.possible_day,
+            row.possible_day | _early(row, raw),
         ),
         Rule(
             raw.currency,
@@ -226,26 +224,23 @@ def _common_rules(row: ir.Table, format_name: str) -> list[Rule]:
     ]
 
 
+def _early(row: ir.Table, raw: RawFormat) -> ir.BooleanValue:
+    """Whether the charge starts after its delivery, in a format where one may.
+
+    It is kept on the day of its delivery: what is bought today may begin next month.
+    """
+    if not raw.form.future:
+        return ibis.literal(False)
+    early: ir.BooleanValue = (row.start.date() > row.last_day).fill_null(False)
+    return early
+
+
 def _charge(
     row: ir.Table, format_name: str, source: str, reporting_currency: str, foreign: bool
 ) -> dict[str, ir.Value]:
     """Every column of `focus_costs`, in the order of its description."""
     table = tables()["focus_costs"]
-    known: dict[str, ir.Value] = {**_shared_columns(row), **FORMATS[format_name].columns(row)}
-    later_month = month_start(row.delivered_at) > month_start(row.start)
-    known["ChargeClass"] = (known["x_IsCorrection"] & later_month).ifelse(
-        "Correction", ibis.null(str)
-    )
-    priced = known["ChargeCategory"].isin(("Usage", "Purchase"))
-    known["PricingCategory"] = priced.ifelse("Standard", ibis.null(str))
-    taxed = known["ChargeCategory"] == "Tax"  # FOCUS: tax has no price, no quantity and no SKU
-    for name in _NOT_OF_TAX:
-        known[name] = taxed.ifelse(ibis.null(known[name].type()), known[name])
-    # Billing and pricing currency of OCI are one.
-    known["PricingCurrency"] = row.key_currency
-    known["PricingCurrencyContractedUnitPrice"] = known["ContractedUnitPrice"]
-    known["PricingCurrencyListUnitPrice"] = known["ListUnitPrice"]
-    known["PricingCurrencyEffectiveCost"] = known["EffectiveCost"]
+    known: dict[str, ir.Value] = {**_shared_columns(row), **form_of(format_name).columns(row)}
     same = row.key_currency == reporting_currency
     for name in ("BilledCost", "EffectiveCost", "ListCost"):
         known[f"x_Reporting{name}"] = (
@@ -272,7 +267,7 @@ def _shared_columns(row: ir.Table) -> dict[str, ir.Value]:
         "RegionName": row.region_name_found.coalesce(row.region_key),
         "ServiceCategory": row.service_category_found.fill_null("Other"),
         "ServiceSubcategory": row.service_subcategory_found.fill_null("Other (Other)"),
-        "x_ScopePath": row.compartment_path_found,
+        "x_ScopePath": row.scope_path_found,
         "x_OtherColumns": (row.other_columns != "{}").ifelse(row.other_columns, none),
         "x_Report": row.report_name,
         "x_ReportId": row.report_id,

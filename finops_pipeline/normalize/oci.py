@@ -5,6 +5,13 @@ from __future__ import annotations
 import ibis
 import ibis.expr.types as ir
 
+from finops_pipeline.normalize.expressions import month_start
+
+_NOT_OF_TAX = (
+    "PricingQuantity", "PricingUnit", "ContractedUnitPrice", "ListUnitPrice", "SkuId", "SkuMeter",
+    "SkuPriceId",
+)  # fmt: skip
+
 
 def is_true(text: ir.StringValue) -> ir.BooleanValue:
     """Whether a flag is set: `true` in any case."""
@@ -35,3 +42,25 @@ def resource_type(resource_id: ir.StringValue, service: ir.StringValue) -> ir.St
     """
     named = resource_id.startswith("ocid1.").ifelse(resource_id.split(".")[1], service)
     return resource_id.notnull().ifelse(named.nullif("").coalesce(service), ibis.null(str))
+
+
+def finished(row: ir.Table, known: dict[str, ir.Value]) -> dict[str, ir.Value]:
+    """A format's columns, with those that follow from them."""
+    later_month = month_start(row.delivered_at) > month_start(row.start)
+    correction = (known["x_IsCorrection"] & later_month).ifelse("Correction", ibis.null(str))
+    priced = known["ChargeCategory"].isin(("Usage", "Purchase"))
+    taxed = known["ChargeCategory"] == "Tax"  # FOCUS: tax has no price, no quantity and no SKU
+    untaxed = {
+        name: taxed.ifelse(ibis.null(known[name].type()), known[name]) for name in _NOT_OF_TAX
+    }
+    return {
+        **known,
+        **untaxed,
+        "ChargeClass": correction,
+        "PricingCategory": priced.ifelse("Standard", ibis.null(str)),
+        # Billing and pricing currency of OCI are one.
+        "PricingCurrency": row.key_currency,
+        "PricingCurrencyContractedUnitPrice": untaxed["ContractedUnitPrice"],
+        "PricingCurrencyListUnitPrice": untaxed["ListUnitPrice"],
+        "PricingCurrencyEffectiveCost": known["EffectiveCost"],
+    }

@@ -12,7 +12,7 @@ import ibis.expr.types as ir
 
 from finops_pipeline.engine.functions import parse_time
 from finops_pipeline.normalize.expressions import Rule, required_text
-from finops_pipeline.normalize.oci import charge_category, is_true, resource_type
+from finops_pipeline.normalize.oci import charge_category, finished, is_true, resource_type
 
 # Parsed once for each row, as `number <column>`; each must be a number or empty.
 NUMBERS = (
@@ -34,7 +34,7 @@ def keys(row: ir.Table) -> dict[str, ir.Value]:
         "key_region": row["product/region"],
         "key_unit": row["cost/skuUnitDescription"].coalesce(row["cost/billingUnitReadable"]),
         "key_currency": row["cost/currencyCode"].strip(),
-        "key_compartment": row["product/compartmentId"],
+        "key_scope": row["product/compartmentId"],
         "start": parse_time(row["lineItem/intervalUsageStart"]),
         "end": parse_time(row["lineItem/intervalUsageEnd"]),
     }
@@ -76,48 +76,51 @@ def columns(row: ir.Table) -> dict[str, ir.Value]:
     account = row["cost/subscriptionId"].coalesce(row["lineItem/tenantId"]).fill_null("unknown")
     tenancy = row["lineItem/tenantId"]
     usage = row.category == "Usage"
-    return {
-        "AvailabilityZone": row["product/availabilityDomain"],
-        "BilledCost": cost,
-        "BillingAccountId": account,
-        "BillingAccountName": account,  # OCI gives no name; FOCUS asks for one
-        "BillingAccountType": ibis.literal("Subscription"),
-        "ChargeCategory": row.category,
-        "ChargeDescription": row["product/Description"],
-        "ChargeFrequency": ibis.literal("Usage-Based"),
-        "ConsumedQuantity": usage.ifelse(quantity, ibis.null(quantity.type())),
-        "ConsumedUnit": (usage & quantity.notnull()).ifelse(row.unit, ibis.null(str)),
-        "ContractedCost": cost,
-        "ContractedUnitPrice": price_or_none,
-        "EffectiveCost": cost,
-        "InvoiceIssuerName": ibis.literal("Oracle"),
-        "ListCost": cost,  # the report has no list price: x_ListCostSource says so
-        "ListUnitPrice": price_or_none,
-        "PricingQuantity": quantity,
-        "PricingUnit": quantity.notnull().ifelse(row.unit, ibis.null(str)),
-        "ProviderName": ibis.literal("Oracle"),
-        "PublisherName": ibis.literal("Oracle"),
-        "ResourceId": row["product/resourceId"],
-        "ResourceName": ibis.null(str),
-        "ResourceType": resource_type(row["product/resourceId"], row["product/service"]),
-        "ServiceName": row["product/service"],
-        "SkuId": sku,
-        "SkuMeter": sku.notnull().ifelse(row["product/Description"], ibis.null(str)),
-        "SkuPriceId": sku,  # OCI has no price id; FOCUS allows the SKU's
-        "SubAccountId": tenancy,
-        "SubAccountName": tenancy,
-        "SubAccountType": tenancy.notnull().ifelse("Tenancy", ibis.null(str)),
-        "Tags": row.tag_columns,
-        "x_AttributedCost": row["number cost/attributedCost"],
-        "x_AttributedUsage": row["number usage/attributedUsage"],
-        "x_BackReferenceNumber": row["lineItem/backreferenceNo"],
-        "x_ScopeId": row["product/compartmentId"],
-        "x_ScopeName": row["product/compartmentName"],
-        "x_IsCorrection": row.is_correction,
-        "x_OverageCost": row["number cost/myCostOverage"],
-        "x_OverageFlag": row["cost/overageFlag"],
-        "x_OverageQuantity": row["number usage/billedQuantityOverage"],
-        "x_OverageUnitPrice": row["number cost/unitPriceOverage"],
-        "x_ListCostSource": ibis.literal("unit price"),
-        "x_ReferenceNumber": row["lineItem/referenceNo"],
-    }
+    return finished(
+        row,
+        {
+            "AvailabilityZone": row["product/availabilityDomain"],
+            "BilledCost": cost,
+            "BillingAccountId": account,
+            "BillingAccountName": account,  # OCI gives no name; FOCUS asks for one
+            "BillingAccountType": ibis.literal("Subscription"),
+            "ChargeCategory": row.category,
+            "ChargeDescription": row["product/Description"],
+            "ChargeFrequency": ibis.literal("Usage-Based"),
+            "ConsumedQuantity": usage.ifelse(quantity, ibis.null(quantity.type())),
+            "ConsumedUnit": (usage & quantity.notnull()).ifelse(row.unit, ibis.null(str)),
+            "ContractedCost": cost,
+            "ContractedUnitPrice": price_or_none,
+            "EffectiveCost": cost,
+            "InvoiceIssuerName": ibis.literal("Oracle"),
+            "ListCost": cost,  # the report has no list price: x_ListCostSource says so
+            "ListUnitPrice": price_or_none,
+            "PricingQuantity": quantity,
+            "PricingUnit": quantity.notnull().ifelse(row.unit, ibis.null(str)),
+            "ProviderName": ibis.literal("Oracle"),
+            "PublisherName": ibis.literal("Oracle"),
+            "ResourceId": row["product/resourceId"],
+            "ResourceName": ibis.null(str),
+            "ResourceType": resource_type(row["product/resourceId"], row["product/service"]),
+            "ServiceName": row["product/service"],
+            "SkuId": sku,
+            "SkuMeter": sku.notnull().ifelse(row["product/Description"], ibis.null(str)),
+            "SkuPriceId": sku,  # OCI has no price id; FOCUS allows the SKU's
+            "SubAccountId": tenancy,
+            "SubAccountName": tenancy,
+            "SubAccountType": tenancy.notnull().ifelse("Tenancy", ibis.null(str)),
+            "Tags": row.tag_columns,
+            "x_AttributedCost": row["number cost/attributedCost"],
+            "x_AttributedUsage": row["number usage/attributedUsage"],
+            "x_BackReferenceNumber": row["lineItem/backreferenceNo"],
+            "x_ScopeId": row["product/compartmentId"],
+            "x_ScopeName": row["product/compartmentName"],
+            "x_IsCorrection": row.is_correction,
+            "x_OverageCost": row["number cost/myCostOverage"],
+            "x_OverageFlag": row["cost/overageFlag"],
+            "x_OverageQuantity": row["number usage/billedQuantityOverage"],
+            "x_OverageUnitPrice": row["number cost/unitPriceOverage"],
+            "x_ListCostSource": ibis.literal("unit price"),
+            "x_ReferenceNumber": row["lineItem/referenceNo"],
+        },
+    )

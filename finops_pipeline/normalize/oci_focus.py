@@ -11,7 +11,7 @@ import ibis.expr.types as ir
 
 from finops_pipeline.engine.functions import is_json, json_text, parse_time
 from finops_pipeline.normalize.expressions import Rule, required_text
-from finops_pipeline.normalize.oci import charge_category, resource_type
+from finops_pipeline.normalize.oci import charge_category, finished, resource_type
 
 # Parsed once for each row, as `number <column>`; each must be a number or empty.
 NUMBERS = (
@@ -39,7 +39,7 @@ def keys(row: ir.Table) -> dict[str, ir.Value]:
         "key_region": row["RegionId"].coalesce(row["Region"]),
         "key_unit": row["PricingUnit"].coalesce(row["UsageUnit"], row["ConsumedUnit"]),
         "key_currency": row["BillingCurrency"].strip(),
-        "key_compartment": row["oci_CompartmentId"],
+        "key_scope": row["oci_CompartmentId"],
         "start": parse_time(row["ChargePeriodStart"]),
         "end": parse_time(row["ChargePeriodEnd"]),
     }
@@ -91,57 +91,64 @@ def columns(row: ir.Table) -> dict[str, ir.Value]:
     usage = row.category == "Usage"
     provider = row["ProviderName"].coalesce(row["Provider"]).fill_null("Oracle")
     has_tags = (is_json(row["Tags"]) & row["Tags"].strip().startswith("{")).fill_null(False)
-    return {
-        "AvailabilityZone": row["AvailabilityZone"],
-        "BilledCost": cost,
-        "BillingAccountId": account,
-        "BillingAccountName": row["BillingAccountName"].coalesce(account),
-        "BillingAccountType": ibis.literal("Subscription"),
-        "ChargeCategory": row.category,
-        "ChargeDescription": row["ChargeDescription"],
-        "ChargeFrequency": _frequency(row["ChargeFrequency"], row.category),
-        "ConsumedQuantity": usage.ifelse(consumed, ibis.null(consumed.type())),
-        "ConsumedUnit": (usage & consumed.notnull()).ifelse(row.unit, ibis.null(str)),
-        "ContractedCost": cost,  # not delivered; the billed cost is at contracted prices
-        # Not delivered; it is the list price where nothing was taken off.
-        "ContractedUnitPrice": (list_cost.coalesce(cost) == cost).ifelse(list_price_or_none, none),
-        "EffectiveCost": effective,
-        "InvoiceIssuerName": row["InvoiceIssuerName"]
-        .coalesce(row["InvoiceIssuer"])
-        .fill_null("Oracle"),
-        "ListCost": list_cost.coalesce(cost),
-        "ListUnitPrice": list_price_or_none,
-        "PricingQuantity": priced,
-        "PricingUnit": priced.notnull().ifelse(row.unit, ibis.null(str)),
-        "ProviderName": provider,
-        "PublisherName": row["PublisherName"].coalesce(row["Publisher"], provider),
-        "ResourceId": row["ResourceId"],
-        "ResourceName": row["ResourceName"],
-        "ResourceType": row["ResourceType"].coalesce(
-            resource_type(row["ResourceId"], row["ServiceName"])
-        ),
-        "ServiceName": row["ServiceName"],
-        "SkuId": sku,
-        "SkuMeter": sku.notnull().ifelse(row["ChargeDescription"], ibis.null(str)),
-        "SkuPriceId": row["SkuPriceId"].coalesce(sku),
-        "SubAccountId": row["SubAccountId"],
-        "SubAccountName": row["SubAccountName"].coalesce(row["SubAccountId"]),
-        "SubAccountType": row["SubAccountId"].notnull().ifelse("Tenancy", ibis.null(str)),
-        "Tags": has_tags.ifelse(row["Tags"], "{}"),
-        "x_AttributedCost": row["number oci_AttributedCost"],
-        "x_AttributedUsage": row["number oci_AttributedUsage"],
-        "x_BackReferenceNumber": row["oci_BackReferenceNumber"],
-        "x_ScopeId": row["oci_CompartmentId"],
-        "x_ScopeName": row["oci_CompartmentName"],
-        "x_IsCorrection": row.is_correction,
-        "x_OtherColumns": _others(row.other_columns, has_tags.ifelse(ibis.null(str), row["Tags"])),
-        "x_OverageCost": row["number oci_CostOverage"],
-        "x_OverageFlag": row["oci_OverageFlag"],
-        "x_OverageQuantity": row["number oci_BilledQuantityOverage"],
-        "x_OverageUnitPrice": row["number oci_UnitPriceOverage"],
-        "x_ListCostSource": list_cost.notnull().ifelse("delivered", "unit price"),
-        "x_ReferenceNumber": row["oci_ReferenceNumber"],
-    }
+    return finished(
+        row,
+        {
+            "AvailabilityZone": row["AvailabilityZone"],
+            "BilledCost": cost,
+            "BillingAccountId": account,
+            "BillingAccountName": row["BillingAccountName"].coalesce(account),
+            "BillingAccountType": ibis.literal("Subscription"),
+            "ChargeCategory": row.category,
+            "ChargeDescription": row["ChargeDescription"],
+            "ChargeFrequency": _frequency(row["ChargeFrequency"], row.category),
+            "ConsumedQuantity": usage.ifelse(consumed, ibis.null(consumed.type())),
+            "ConsumedUnit": (usage & consumed.notnull()).ifelse(row.unit, ibis.null(str)),
+            "ContractedCost": cost,  # not delivered; the billed cost is at contracted prices
+            # Not delivered; it is the list price where nothing was taken off.
+            "ContractedUnitPrice": (list_cost.coalesce(cost) == cost).ifelse(
+                list_price_or_none, none
+            ),
+            "EffectiveCost": effective,
+            "InvoiceIssuerName": row["InvoiceIssuerName"]
+            .coalesce(row["InvoiceIssuer"])
+            .fill_null("Oracle"),
+            "ListCost": list_cost.coalesce(cost),
+            "ListUnitPrice": list_price_or_none,
+            "PricingQuantity": priced,
+            "PricingUnit": priced.notnull().ifelse(row.unit, ibis.null(str)),
+            "ProviderName": provider,
+            "PublisherName": row["PublisherName"].coalesce(row["Publisher"], provider),
+            "ResourceId": row["ResourceId"],
+            "ResourceName": row["ResourceName"],
+            "ResourceType": row["ResourceType"].coalesce(
+                resource_type(row["ResourceId"], row["ServiceName"])
+            ),
+            "ServiceName": row["ServiceName"],
+            "SkuId": sku,
+            "SkuMeter": sku.notnull().ifelse(row["ChargeDescription"], ibis.null(str)),
+            "SkuPriceId": row["SkuPriceId"].coalesce(sku),
+            "SubAccountId": row["SubAccountId"],
+            "SubAccountName": row["SubAccountName"].coalesce(row["SubAccountId"]),
+            "SubAccountType": row["SubAccountId"].notnull().ifelse("Tenancy", ibis.null(str)),
+            "Tags": has_tags.ifelse(row["Tags"], "{}"),
+            "x_AttributedCost": row["number oci_AttributedCost"],
+            "x_AttributedUsage": row["number oci_AttributedUsage"],
+            "x_BackReferenceNumber": row["oci_BackReferenceNumber"],
+            "x_ScopeId": row["oci_CompartmentId"],
+            "x_ScopeName": row["oci_CompartmentName"],
+            "x_IsCorrection": row.is_correction,
+            "x_OtherColumns": _others(
+                row.other_columns, has_tags.ifelse(ibis.null(str), row["Tags"])
+            ),
+            "x_OverageCost": row["number oci_CostOverage"],
+            "x_OverageFlag": row["oci_OverageFlag"],
+            "x_OverageQuantity": row["number oci_BilledQuantityOverage"],
+            "x_OverageUnitPrice": row["number oci_UnitPriceOverage"],
+            "x_ListCostSource": list_cost.notnull().ifelse("delivered", "unit price"),
+            "x_ReferenceNumber": row["oci_ReferenceNumber"],
+        },
+    )
 
 
 def _others(others: ir.StringValue, tags: ir.StringValue) -> ir.StringValue:

@@ -18,12 +18,14 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from finops_pipeline.contracts.formats import formats
 from finops_pipeline.contracts.raw import Header, raw_format, read_header
 from finops_pipeline.durable import make_folder, write_whole
 from finops_pipeline.engine.protocol import Engine
 from finops_pipeline.ingest.ledger import LedgerEntry
-from finops_pipeline.ingest.reading import UnreadableReport, open_report, with_rows
-from finops_pipeline.ingest.rows import CutOffError, NotWellFormedError, read_rows
+from finops_pipeline.ingest.reading import UnreadableReport, open_report, plain_rows, with_rows
+from finops_pipeline.ingest.rows import CutOffError, NotWellFormedError
+from finops_pipeline.ingest.structured import BrokenFileError
 from finops_pipeline.lake.delta import LakeFile
 from finops_pipeline.lake.home import Home
 from finops_pipeline.normalize.catalogue import bind_catalogues, catalogue_hash, paths_of
@@ -33,6 +35,8 @@ from finops_pipeline.normalize.mapping import Mapping, bound_columns, mapping
 from finops_pipeline.normalize.rates import Rates
 
 _TABLES = ("focus_costs", "rejected_rows")
+# What a report may raise that is then staged on its own.
+_LEFT = (UnreadableReport, NotWellFormedError, CutOffError, BrokenFileError, FileNotFoundError)
 
 
 class LostRowsError(Exception):
@@ -66,16 +70,16 @@ class Stager:
         source: str,
         engine: Engine,
         rates: Rates,
-        compartments: MappingType[str, str],
+        scopes: MappingType[str, str],
         first_day: date,
     ) -> None:
         self.home = home
         self.source = source
         self.engine = engine
         self.rates = rates
-        self.compartments = compartments
+        self.scopes = scopes
         self.first_day = first_day
-        self._catalogues_bound = False
+        self._bound: str | None = None  # the provider whose catalogues are
         self._fingerprints: dict[str, str] = {}
 
     def fingerprint(self, entry: LedgerEntry) -> str:
@@ -87,11 +91,11 @@ class Stager:
     def _fingerprint(self, entry: LedgerEntry) -> str:
         made_from = (
             self._mapping(entry).fingerprint,
-            catalogue_hash(),
+            catalogue_hash(_provider(entry)),
             entry.report_id,
             sorted(self._constants(entry).items()),
             self._rates([entry]).to_pylist(),
-            paths_of(entry.scopes, self.compartments),
+            paths_of(entry.scopes, self.scopes),
         )
         return hashlib.sha256(repr(made_from).encode()).hexdigest()[:32]
 
@@ -135,10 +139,10 @@ class Stager:
                         if not report.plain:
                             continue
                         columns = bound_columns(report.header, entry.format)
-                        unlike = (report.raw.reference,)
-                        for rows in read_rows(path, report.header.width, columns, unlike):
+                        unlike = report.raw.unlike
+                        for rows in plain_rows(report, columns, unlike):
                             yield Parcel(self._constants(entry), rows)
-                except (UnreadableReport, NotWellFormedError, CutOffError, FileNotFoundError):
+                except _LEFT:
                     continue
                 read.append(entry)
 
@@ -165,7 +169,7 @@ class Stager:
                 for batch in batches(Parcel(constants, t) for t in tables):
                     self._add(files, mapper, batch)
 
-            with_rows(report, columns, self.home.spool, use, (report.raw.reference,))
+            with_rows(report, columns, self.home.spool, use, report.raw.unlike)
             if report.bad_rows:
                 rejected = mapper.bad_rows(report.bad_rows, columns, constants)
                 files.add("rejected_rows", rejected, "report_id", "charge_day")
@@ -202,9 +206,9 @@ class Stager:
         return Staged(entry, fingerprint, charges, rejected)
 
     def _mapper(self, entries: Sequence[LedgerEntry]) -> Mapper:
-        if not self._catalogues_bound:
-            bind_catalogues(self.engine, self.compartments)
-            self._catalogues_bound = True
+        if self._bound != (provider := _provider(entries[0])):
+            bind_catalogues(self.engine, provider, self.scopes)
+            self._bound = provider
         self.engine.keep("catalogue rate", self._rates(entries))
         return Mapper(self.engine, self._mapping(entries[0]))
 
@@ -255,3 +259,7 @@ class Stager:
             "first_day": self.first_day.isoformat(),
             "last_day": (entry.archived_at.date() + timedelta(days=1)).isoformat(),
         }
+
+
+def _provider(entry: LedgerEntry) -> str:
+    return formats()[entry.format].provider

@@ -17,7 +17,6 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from finops_pipeline.config import ReportFormat
 from finops_pipeline.contracts.raw import raw_format
 from finops_pipeline.engine.duckdb import DuckDBEngine
 from finops_pipeline.ingest import rows as rows_module
@@ -52,7 +51,7 @@ class Read:
     by_arrow: bool
 
 
-def read(path: Path, format_: ReportFormat) -> Read | str:
+def read(path: Path, format_: str) -> Read | str:
     """Read a report as ingest does, hold it against other readings; its problem if refused."""
     try:
         report = open_report(path, raw_format(format_))
@@ -140,7 +139,7 @@ def _bad(report: Report) -> Rows:
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
-def totals(engine: DuckDBEngine, path: Path, format_: ReportFormat) -> Examination:
+def totals(engine: DuckDBEngine, path: Path, format_: str) -> Examination:
     """Ingest's whole examination of a readable report."""
     report = open_report(path, raw_format(format_))
     examiner = Examiner(engine, path.parent / "spool")
@@ -170,6 +169,6 @@ def one_report(rows: Rows) -> bytes:
     return out.getvalue().encode()
 
 
-def format_of(content: bytes) -> ReportFormat:
+def format_of(content: bytes) -> str:
     """The format that a report's text looks like, so that most are read as what they are."""
     return "oci_focus" if b"chargeperiod" in content[:4000].lower() else "oci_cost_csv"

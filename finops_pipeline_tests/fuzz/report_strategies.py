@@ -15,7 +15,6 @@ from dataclasses import dataclass
 
 from hypothesis import strategies as st
 
-from finops_pipeline.config import ReportFormat
 from finops_pipeline.contracts.raw import raw_format
 from finops_pipeline_tests.normalize.pipeline import NAMES, TEMPLATES
 
@@ -92,7 +91,7 @@ class Made:
 
 
 @st.composite
-def headers(draw: st.DrawFn, format_: ReportFormat) -> list[str]:
+def headers(draw: st.DrawFn, format_: str) -> list[str]:
     """Column names in any order: the required ones, some of the others, tags, unknown ones."""
     raw = raw_format(format_)
     optional = [c for c in TEMPLATES[format_] if c not in raw.required]
@@ -105,9 +104,7 @@ def headers(draw: st.DrawFn, format_: ReportFormat) -> list[str]:
 
 
 @st.composite
-def rows(
-    draw: st.DrawFn, format_: ReportFormat, header: Sequence[str], ref: str
-) -> tuple[list[str], bool]:
+def rows(draw: st.DrawFn, format_: str, header: Sequence[str], ref: str) -> tuple[list[str], bool]:
     """The fields of a row, and whether nothing is wrong with it."""
     column = NAMES[format_]
     day = draw(DAYS)
@@ -159,7 +156,7 @@ def broken(draw: st.DrawFn, record: bytes) -> bytes:
 
 
 @st.composite
-def texts(draw: st.DrawFn, format_: ReportFormat, prefix: str) -> tuple[bytes, frozenset[str]]:
+def texts(draw: st.DrawFn, format_: str, prefix: str) -> tuple[bytes, frozenset[str]]:
     """A report's text, and the references of its good rows."""
     header = draw(headers(format_))
     quoting = draw(st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]))
@@ -205,7 +202,7 @@ def enveloped(draw: st.DrawFn, text: bytes) -> tuple[bytes, bool]:
 
 
 @st.composite
-def reports(draw: st.DrawFn, format_: ReportFormat, prefix: str = "r") -> Made:
+def reports(draw: st.DrawFn, format_: str, prefix: str = "r") -> Made:
     """A whole report, or what is left of one."""
     text, good = draw(texts(format_, prefix))
     content, whole = draw(enveloped(text))

@@ -277,7 +277,7 @@ def test_a_flat_directory_with_foreign_and_broken_files(tmp_path: Path) -> None:
     put(tmp_path, "d.csv", b"what,ever")
     detail = findings(directory(tmp_path))["contents"].detail
     assert "3 of the newest" in detail
-    for part in ("b.csv.gz (oci_focus)", "c.csv.gz (cannot be read", "d.csv (unknown columns)"):
+    for part in ("b.csv.gz (focus)", "c.csv.gz (cannot be read", "d.csv (unknown columns)"):
         assert part in detail
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from finops_pipeline.config import ReportFormat, Source
+from finops_pipeline.config import Source
 from finops_pipeline.ingest.directory import DirectoryLocation
 from finops_pipeline.ingest.fetch import fetch
 from finops_pipeline.ingest.location import (
@@ -30,12 +30,12 @@ def put(root: Path, name: str, data: bytes = b"x", *, modified: datetime = NOW) 
     return path
 
 
-def place(root: Path, report_format: ReportFormat = "oci_cost_csv") -> DirectoryLocation:
+def place(root: Path, report_format: str = "oci_cost_csv") -> DirectoryLocation:
     source = Source(name="acme", format=report_format, location=f"file:{root}")
     return DirectoryLocation(source, now=lambda: NOW)
 
 
-def names(root: Path, report_format: ReportFormat = "oci_cost_csv") -> list[str]:
+def names(root: Path, report_format: str = "oci_cost_csv") -> list[str]:
     return [report.name for report in place(root, report_format).reports()]
 
 

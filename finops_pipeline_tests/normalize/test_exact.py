@@ -17,7 +17,6 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from finops_pipeline.config import ReportFormat
 from finops_pipeline.contracts.forms import MONEY, RATE
 from finops_pipeline.engine.duckdb import DuckDBEngine
 from finops_pipeline.engine.sql import Sql
@@ -45,8 +44,9 @@ def costs(draw: st.DrawFn) -> str:
     text = format(number, "f")
     if kind == "short" and "." in text:
         return text.rstrip("0").rstrip(".") or "0"
-    if kind in "Ee":
-        return format(number, kind)
+    if kind in "Ee":  # with an exponent, of which 40 characters are read
+        written = format(number, kind)
+        return written if len(written) <= 40 else text
     if kind == "engineering":
         return number.normalize(EXACT).to_eng_string(EXACT)
     if kind == "blanks":
@@ -54,7 +54,7 @@ def costs(draw: st.DrawFn) -> str:
     return f"+{text}" if kind == "plus" and number > 0 else text
 
 
-def independent_sums(content: bytes, format_: ReportFormat) -> dict[tuple[str, str], Decimal]:
+def independent_sums(content: bytes, format_: str) -> dict[tuple[str, str], Decimal]:
     """Sums by day and currency with csv, gzip and Decimal."""
     short = NAMES[format_]
     sums: dict[tuple[str, str], Decimal] = defaultdict(Decimal)
@@ -78,7 +78,7 @@ ROWS = st.lists(
 @given(rows=ROWS)
 def test_stored_sums_are_those_of_the_text(
     tmp_path_factory: pytest.TempPathFactory,
-    format_: ReportFormat,
+    format_: str,
     rows: list[tuple[str, int, str]],
 ) -> None:
     content = lines(

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from finops_pipeline.config import ReportFormat
 from finops_pipeline_tests.normalize.pipeline import (
     NAMES,
     TEMPLATES,
@@ -21,7 +20,7 @@ from finops_pipeline_tests.normalize.pipeline import (
     report,
 )
 
-FORMATS: tuple[ReportFormat, ...] = ("oci_cost_csv", "oci_focus")
+FORMATS: tuple[str, ...] = ("oci_cost_csv", "oci_focus")
 # FOCUS 1.2, "Cost and Usage" dataset: the columns in the order of their names.
 FOCUS_1_2 = """
 AvailabilityZone BilledCost BillingAccountId BillingAccountName BillingAccountType BillingCurrency
@@ -44,7 +43,7 @@ ServiceSubcategory
 """.split()  # noqa: SIM905
 
 
-def charges(folder: Path, format_: ReportFormat, *rows: Row, **options: Any) -> dict[str, Row]:
+def charges(folder: Path, format_: str, *rows: Row, **options: Any) -> dict[str, Row]:
     """The FOCUS rows of these report rows, by reference number."""
     pipeline = Pipeline(folder, format_, **options)
     pipeline.deliver("a.csv", report(rows))
@@ -55,7 +54,7 @@ def charges(folder: Path, format_: ReportFormat, *rows: Row, **options: Any) -> 
 
 
 @pytest.mark.parametrize("format_", FORMATS)
-def test_57_columns_then_our_own(tmp_path: Path, format_: ReportFormat) -> None:
+def test_57_columns_then_our_own(tmp_path: Path, format_: str) -> None:
     [charge] = charges(tmp_path, format_, line(format_)).values()
     names = list(charge)
     assert len(FOCUS_1_2) == 57
@@ -64,7 +63,7 @@ def test_57_columns_then_our_own(tmp_path: Path, format_: ReportFormat) -> None:
 
 
 @pytest.mark.parametrize("format_", FORMATS)
-def test_what_a_plain_row_becomes(tmp_path: Path, format_: ReportFormat) -> None:
+def test_what_a_plain_row_becomes(tmp_path: Path, format_: str) -> None:
     [charge] = charges(tmp_path, format_, line(format_)).values()
     expected = {
         "AvailabilityZone": "AD-1",
@@ -112,7 +111,7 @@ def test_what_a_plain_row_becomes(tmp_path: Path, format_: ReportFormat) -> None
 
 
 @pytest.mark.parametrize("format_", FORMATS)
-def test_a_row_with_nothing_but_what_it_needs(tmp_path: Path, format_: ReportFormat) -> None:
+def test_a_row_with_nothing_but_what_it_needs(tmp_path: Path, format_: str) -> None:
     needed = {NAMES[format_][n] for n in ("ref", "start", "end", "cost", "currency", "service")}
     bare = {n: v if n in needed else "" for n, v in TEMPLATES[format_].items()}
     blank = {NAMES[format_][n]: " " for n in ("region", "unit")}

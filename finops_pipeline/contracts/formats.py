@@ -1,0 +1,84 @@
+"""The report formats and the schemes of their locations, from data files.
+
+A format's own code is a module in `ingest/` where its place is special, and one in `normalize/`.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cache
+
+from finops_pipeline.contracts.tables import read_facts
+
+
+@dataclass(frozen=True)
+class ReportFormat:
+    """A report format.
+
+    `provider` names the catalogues it is read with; `schemes` are those of its locations beside
+    `file:`. `content` is `rows` for a report that holds rows itself, `pages` for the answers of a
+    service. `layout` says how its reports are found among the files of a location: each for
+    itself (`reports`), or by manifests. `folders` are the folders of the provider's bucket where
+    they lie, empty for any. `header_word` is a word that only its header has. `null_word` stands
+    for nothing in its text. `future` says whether a charge may start after its delivery, as a
+    purchase does.
+    """
+
+    name: str
+    provider: str
+    schemes: tuple[str, ...]
+    content: str
+    layout: str
+    folders: tuple[str, ...]
+    suffixes: tuple[str, ...]
+    header_word: str
+    null_word: str
+    future: bool
+    description: str
+
+
+@cache
+def formats() -> dict[str, ReportFormat]:
+    """Every format by its name."""
+    return {
+        row["format"]: ReportFormat(
+            name=row["format"],
+            provider=row["provider"],
+            schemes=_list(row["schemes"]),
+            content=row["content"],
+            layout=row["layout"],
+            folders=_list(row["folders"]),
+            suffixes=_list(row["suffixes"]),
+            header_word=row["header_word"],
+            null_word=row["null_word"],
+            future=row["future"] == "true",
+            description=row["description"],
+        )
+        for row in read_facts("contracts/data/formats.csv")
+    }
+
+
+def location_examples(form: ReportFormat) -> list[str]:
+    """How the locations of a format are written."""
+    return [example for scheme, (_, example) in _schemes().items() if _takes(form, scheme)]
+
+
+def is_location(form: ReportFormat, location: str) -> bool:
+    """Whether a text is a location of the format."""
+    scheme, _, rest = location.partition(":")
+    return _takes(form, scheme) and bool(re.fullmatch(_schemes()[scheme][0], rest))
+
+
+def _takes(form: ReportFormat, scheme: str) -> bool:
+    return scheme == "file" or scheme in form.schemes
+
+
+@cache
+def _schemes() -> dict[str, tuple[str, str]]:
+    rows = read_facts("contracts/data/schemes.csv")
+    return {row["scheme"]: (row["pattern"], row["example"]) for row in rows}
+
+
+def _list(text: str) -> tuple[str, ...]:
+    return tuple(part for part in text.split("|") if part)
