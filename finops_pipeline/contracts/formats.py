@@ -20,8 +20,8 @@ class ReportFormat:
     `file:`. `content` is `rows` for a report that holds rows itself, `pages` for the answers of a
     service. `layout` says how its reports are found among the files of a location: each for
     itself (`reports`), or by manifests. `folders` are the folders of the provider's bucket where
-    they lie, empty for any. `header_word` is a word that only its header has. `null_word` stands
-    for nothing in its text. `future` says whether a charge may start after its delivery, as a
+    they lie, empty for any. `header_word` is a word that only its header has. `null_words`
+    stand for nothing in its text. `future` says whether a charge may start after its delivery, as a
     purchase does.
     """
 
@@ -33,7 +33,7 @@ class ReportFormat:
     folders: tuple[str, ...]
     suffixes: tuple[str, ...]
     header_word: str
-    null_word: str
+    null_words: tuple[str, ...]
     future: bool
     description: str
 
@@ -51,7 +51,7 @@ def formats() -> dict[str, ReportFormat]:
             folders=_list(row["folders"]),
             suffixes=_list(row["suffixes"]),
             header_word=row["header_word"],
-            null_word=row["null_word"],
+            null_words=_list(row["null_words"]),
             future=row["future"] == "true",
             description=row["description"],
         )

@@ -115,7 +115,11 @@ def open_location(source: Source, passed: datetime | None = None) -> Location:
 
     `passed` is a time that has passed for sure, should this machine's clock have been set back.
     """
-    place = _open_place(source, passed)
+    return laid_out(_open_place(source, passed), source)
+
+
+def laid_out(place: Location, source: Source) -> Location:
+    """The place as the source's format lays its files out: report by report, or by manifests."""
     layout = formats()[source.format].layout
     if layout == "reports":
         return place

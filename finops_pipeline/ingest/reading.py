@@ -122,8 +122,8 @@ def with_rows(
     clean = spool / f"{report.path.parent.name}-{report.path.name}.clean.csv"
     try:
         report.bad_rows = salvage(report.path, width, clean)
-        null = report.raw.form.null_word
-        return use(read_rows(clean, width, columns, unlike, clean=True, null_word=null))
+        nulls = report.raw.form.null_words
+        return use(read_rows(clean, width, columns, unlike, clean=True, null_words=nulls))
     except CutOffError as error:
         raise cut_off(error) from None
     finally:
@@ -141,8 +141,8 @@ def plain_rows(
         return read_pages(report.path, report.raw.name, report.names, columns)
     if report.kind != "csv":
         return read_structured(report.path, report.kind, columns, unlike)
-    null = report.raw.form.null_word
-    return read_rows(report.path, report.header.width, columns, unlike, null_word=null)
+    nulls = report.raw.form.null_words
+    return read_rows(report.path, report.header.width, columns, unlike, null_words=nulls)
 
 
 def field_of(row: BadRow, position: int | None) -> str | None:

@@ -67,11 +67,11 @@ def read_rows(
     columns: Mapping[str, int | None],
     unlike: Collection[str] = (),
     clean: bool = False,
-    null_word: str = "",
+    null_words: Collection[str] = (),
 ) -> Iterator[pa.Table]:
     """The rows after the first line: `columns` by position as text, and `report_row`.
 
-    Empty text and `null_word` are null, and so is a column without position. Columns come as
+    Empty text and `null_words` are null, and so is a column without position. Columns come as
     dictionaries, but for those in `unlike`, whose values hardly repeat. A `clean` file is one that
     a salvage wrote, with each row's number in one more field. Raises NotWellFormedError or
     CutOffError, perhaps after some rows.
@@ -94,7 +94,7 @@ def read_rows(
                 convert_options=pacsv.ConvertOptions(
                     column_types=types | {f"c{width}": pa.int64()},
                     include_columns=[f"c{i}" for i in sorted(wanted)],
-                    null_values=["", null_word],
+                    null_values=["", *null_words],
                     strings_can_be_null=True,
                 ),
             )

@@ -5,7 +5,7 @@ Pure functions of Ibis values; what each format maps to what is in its own modul
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import ibis
@@ -98,6 +98,16 @@ def json_object(pairs: Sequence[tuple[str, ir.StringValue]]) -> ir.StringValue:
     for member in members[1:]:
         joined = joined + member
     return "{" + joined.substr(1) + "}"
+
+
+def filled(columns: Mapping[str, ir.BooleanValue]) -> ir.StringValue:
+    """The names of the columns that were filled, joined by commas; null when none was."""
+    parts = [was.ifelse("," + name, "") for name, was in columns.items()]
+    joined = parts[0]
+    for part in parts[1:]:
+        joined = joined + part
+    names: ir.StringValue = joined.substr(1).nullif("")
+    return names
 
 
 def lookup_key(text: ir.StringValue) -> ir.StringValue:

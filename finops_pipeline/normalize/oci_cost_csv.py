@@ -93,7 +93,7 @@ def columns(row: ir.Table) -> dict[str, ir.Value]:
             "ContractedUnitPrice": price_or_none,
             "EffectiveCost": cost,
             "InvoiceIssuerName": ibis.literal("Oracle"),
-            "ListCost": cost,  # the report has no list price: x_ListCostSource says so
+            "ListCost": cost,  # the report has no list price: x_FilledColumns says so
             "ListUnitPrice": price_or_none,
             "PricingQuantity": quantity,
             "PricingUnit": quantity.notnull().ifelse(row.unit, ibis.null(str)),
@@ -120,7 +120,7 @@ def columns(row: ir.Table) -> dict[str, ir.Value]:
             "x_OverageFlag": row["cost/overageFlag"],
             "x_OverageQuantity": row["number usage/billedQuantityOverage"],
             "x_OverageUnitPrice": row["number cost/unitPriceOverage"],
-            "x_ListCostSource": ibis.literal("unit price"),
+            "x_FilledColumns": ibis.literal("ListCost,ListUnitPrice"),
             "x_ReferenceNumber": row["lineItem/referenceNo"],
         },
     )

@@ -9,8 +9,9 @@ from __future__ import annotations
 import ibis
 import ibis.expr.types as ir
 
-from finops_pipeline.engine.functions import is_json, json_text, parse_time
-from finops_pipeline.normalize.expressions import Rule, required_text
+from finops_pipeline.engine.functions import is_json, parse_time
+from finops_pipeline.normalize.expressions import Rule, filled, required_text
+from finops_pipeline.normalize.focus import with_tags
 from finops_pipeline.normalize.oci import charge_category, finished, resource_type
 
 # Parsed once for each row, as `number <column>`; each must be a number or empty.
@@ -138,24 +139,17 @@ def columns(row: ir.Table) -> dict[str, ir.Value]:
             "x_ScopeId": row["oci_CompartmentId"],
             "x_ScopeName": row["oci_CompartmentName"],
             "x_IsCorrection": row.is_correction,
-            "x_OtherColumns": _others(
+            "x_OtherColumns": with_tags(
                 row.other_columns, has_tags.ifelse(ibis.null(str), row["Tags"])
             ),
             "x_OverageCost": row["number oci_CostOverage"],
             "x_OverageFlag": row["oci_OverageFlag"],
             "x_OverageQuantity": row["number oci_BilledQuantityOverage"],
             "x_OverageUnitPrice": row["number oci_UnitPriceOverage"],
-            "x_ListCostSource": list_cost.notnull().ifelse("delivered", "unit price"),
+            "x_FilledColumns": filled({"ListCost": row["ListCost"].isnull()}),
             "x_ReferenceNumber": row["oci_ReferenceNumber"],
         },
     )
-
-
-def _others(others: ir.StringValue, tags: ir.StringValue) -> ir.StringValue:
-    """The columns that have no place of their own, and tags that are no JSON object: as text."""
-    rest = (others == "{}").ifelse("}", "," + others.substr(1))
-    both = '{"Tags":' + json_text(tags) + rest
-    return tags.isnull().ifelse(others.nullif("{}"), both)
 
 
 def _frequency(text: ir.StringValue, category: ir.StringValue) -> ir.StringValue:

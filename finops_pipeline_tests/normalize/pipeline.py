@@ -28,6 +28,7 @@ from finops_pipeline.contracts.tables import tables
 from finops_pipeline.engine.duckdb import DuckDBEngine
 from finops_pipeline.ingest.directory import DirectoryLocation
 from finops_pipeline.ingest.ledger import Ledger
+from finops_pipeline.ingest.location import laid_out
 from finops_pipeline.ingest.run import Ingest, Ingested
 from finops_pipeline.lake.home import Home
 from finops_pipeline.normalize.rates import Rates
@@ -235,7 +236,7 @@ class Pipeline:
     def ingest(self, engine: DuckDBEngine, only: Sequence[str] | None = None) -> Ingested:
         """Ingest what is new, or only these reports."""
         source, home = self.source(), self.home
-        location = DirectoryLocation(source, now=lambda: self.now)
+        location = laid_out(DirectoryLocation(source, now=lambda: self.now), source)
         ledger = Ledger(home.table("reports"), source.name)
         ingest = Ingest(
             source, location, ledger, home.archive, engine, home.spool, self.first_day,
@@ -312,7 +313,7 @@ def shift(day: date, days: int) -> date:
 
 def assert_balanced(outcome: Outcome) -> None:
     """Delivered = stored + superseded + rejected, summed again from the rows themselves."""
-    assert not outcome.problems
+    assert not outcome.problems, outcome.problems
     assert all(book["balanced"] for book in outcome.books)
     sums: dict[tuple[str, date, str], list[Any]] = defaultdict(lambda: [0, Decimal(0)])
 
