@@ -24,6 +24,8 @@ _LINE_END = "\r\n"
 _MARK = b"\xef\xbb\xbf"  # a byte-order mark
 _CLOSING_QUOTE = re.compile(r'[^"]*+(?:""[^"]*+)*+"')
 _QUOTED = re.compile(r'"[^"]*+(?:""[^"]*+)*+"')
+_FIELD = rf'(?:{_QUOTED.pattern}|[^",\r\n]*+)'
+_WHOLE = re.compile(rf"{_FIELD}(?:,{_FIELD})*+")  # a record without a stray quote
 
 
 @dataclass(frozen=True)
@@ -131,9 +133,11 @@ def _header(lines: _Lines) -> tuple[bytes, bool]:
 def _records(lines: _Lines, width: int) -> Iterator[bytes]:
     """The records after the header as bytes; a line break inside quotes does not end one.
 
-    Blank lines are none. A record of several lines that is no row ends where a line follows that
-    has as many commas as a row: so a quote that is not closed costs its own row only. A record
-    longer than the longest line is given cut near that length.
+    Blank lines are none. A record of several lines with a mistake in its quotes ends where a line
+    follows that has as many commas as a row: so a quote that is not closed costs its own row only.
+    Without a mistake it is one record, whatever its width: cut in two, the quotes of its second
+    half would be taken for the opening ones of the rows after it. A record longer than the longest
+    line is given cut near that length.
     """
     while line := lines.next():
         if not line.strip(_LINE_END):
@@ -155,7 +159,8 @@ def _continued(lines: _Lines, first: str, width: int) -> list[str]:
             break
         further.append(line)
         if not _is_open(line, True):
-            if _is_row("".join([first, *further]), width):
+            record = "".join([first, *further]).rstrip(_LINE_END)
+            if _WHOLE.fullmatch(record) or _is_row(record, width):
                 return further
             break
     for i, line in enumerate(further):
@@ -209,8 +214,7 @@ def _is_well_quoted(text: str) -> bool:
 
 
 def _is_row(text: str, width: int) -> bool:
-    """Whether lines are one row without a mistake."""
-    text = text.rstrip(_LINE_END)
+    """Whether lines are one row; a quote may stand within a field."""
     if not _is_well_quoted(text):
         return False
     found = _fields(text)

@@ -134,7 +134,22 @@ def engine() -> Iterator[DuckDBEngine]:
 def test_ingest_counts_every_report_as_a_second_reading_does(
     engine: DuckDBEngine, format_: str, data: st.DataObject
 ) -> None:
-    made = data.draw(reports(format_))
+    assert_counted(engine, format_, data.draw(reports(format_)))
+
+
+def test_a_row_of_two_lines_that_is_too_wide_takes_no_other_with_it(engine: DuckDBEngine) -> None:
+    row = b'"\r",2026-09-01T10:00Z,2026-09-01T11:00Z,COMPUTE,0,USD,ocid1.tenancy.oc1..acme,'
+    header = (
+        b"x_new,lineItem/intervalUsageStart,lineItem/intervalUsageEnd,product/service,"
+        b"cost/myCost,cost/currencyCode,lineItem/tenantId,lineItem/referenceNo,c0"
+    )
+    lines = [header, row + b"r-0,", row + b"r-0,,more", row + b"r-1,", b""]
+    made = Made(b"\r\n".join(lines), True, frozenset({"r-0", "r-1"}))
+    assert_counted(engine, "oci_cost_csv", made)
+
+
+def assert_counted(engine: DuckDBEngine, format_: ReportFormat, made: Made) -> None:
+    """One report's totals are those of its rows, and its good rows are among them."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "report.csv"
         path.write_bytes(made.content)

@@ -46,6 +46,28 @@ def test_a_quote_that_is_not_closed_ends_with_its_row(tmp_path: Path) -> None:
     assert bad == [(n, "a quote is opened and not closed") for n in (1, 4)]
 
 
+@pytest.mark.parametrize("quoted", [b'"\r"', b'"\r\n,,,"', b'"x\n1,2,""3"""', b'"1,2,3\n4,5,6\n"'])
+@pytest.mark.parametrize("after", [b",2,3,more", b",2,3,,more", b",2"])
+def test_a_row_of_several_lines_and_of_the_wrong_width_is_one_row(
+    tmp_path: Path, quoted: bytes, after: bytes
+) -> None:
+    lines = [b"a,b,c", quoted + b",2,3", quoted + after, quoted + b",5,6", b"7,8,9"]
+    good, bad = salvaged(tmp_path, b"\r\n".join(lines))
+    text = quoted[1:-1].replace(b'""', b'"').decode()
+    assert good == [[text, "2", "3", "1"], [text, "5", "6", "3"], ["7", "8", "9", "4"]]
+    width = len((b"1" + after).split(b","))
+    assert bad == [(2, f"the row has {width} fields; the header has 3")]
+
+
+@pytest.mark.parametrize("following", [b'"4","5","6"', b'",4","5","6"', b'4,5,"6"'])
+def test_a_quote_that_is_not_closed_does_not_take_the_quotes_of_the_next_row(
+    tmp_path: Path, following: bytes
+) -> None:
+    good, bad = salvaged(tmp_path, b'a,b,c\n"1","2","3\n' + following + b"\n7,8,9\n")
+    assert [row[-1] for row in good] == ["2", "3"]
+    assert bad == [(1, "a quote is opened and not closed")]
+
+
 def test_a_header_of_two_lines_is_one_record(tmp_path: Path) -> None:
     good, bad = salvaged(tmp_path, b'\n\na,"b\nb",c\n1,2,3\nx\n')
     assert good == [["1", "2", "3", "1"]]
