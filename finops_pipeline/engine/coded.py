@@ -70,7 +70,10 @@ class Coded:
         return self.plain()
 
     def dealt(self, codes: Codes | None) -> Coded:
-        """The values, of which none stands twice, given to rows by codes into them as they are."""
+        """These values, one a code, given to rows by their codes; equal values become one.
+
+        This column has no codes of its own. Without codes it is the answer: a value a row.
+        """
         if codes is None:
             return Coded(self.values, None)
         encoded = self.values.dictionary_encode(null_encoding="encode")

@@ -50,9 +50,9 @@ class DuckDBEngine:
             "enable_progress_bar": "false",
             "autoinstall_known_extensions": "false",
             "autoload_known_extensions": "false",
-            # Every join here has its small side on the right, and a report's rows are not counted
-            # before they are read: left to guess, DuckDB held whole reports in memory to look up
-            # 700 services (measured: a third of the mapping's time, and its spilling).
+            # Every join here has its small side on the right. Rows bound from Arrow are not counted
+            # before they are read: left to guess, DuckDB held the large side in memory to look up
+            # 700 services (measured: a third of the time of the mapping, and its spilling).
             "disabled_optimizers": "join_order,build_side_probe_side",
             # Rows that a split write holds back, about 2 kB each, and files that it keeps open: one
             # closed before its end would go on as a second file.

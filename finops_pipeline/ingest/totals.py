@@ -68,6 +68,7 @@ class Examiner:
         self._engine = engine
         self._spool = spool
         self._waiting: list[pa.Table] = []
+        self._waiting_rows = 0
         self._days: list[dict[str, object]] = []
         self._sums: dict[int, list[dict[str, Any]]] = defaultdict(list)
 
@@ -120,7 +121,8 @@ class Examiner:
 
     def _wait(self, table: pa.Table, key: int) -> None:
         self._waiting.append(table.append_column("report", pa.repeat(key, table.num_rows)))
-        if sum(t.num_rows for t in self._waiting) >= _TOGETHER:
+        self._waiting_rows += table.num_rows
+        if self._waiting_rows >= _TOGETHER:
             self._sum_up()
 
     def _sum_up(self) -> None:
@@ -129,6 +131,7 @@ class Examiner:
         self._engine.bind_arrow("days", pa.Table.from_pylist(self._days))
         self._engine.bind_arrow("examined", pa.concat_tables(self._waiting))
         self._waiting.clear()
+        self._waiting_rows = 0
         for row in self._engine.rows(_totals_sql()).to_pylist():
             self._sums[row["report"]].append(row)
 

@@ -11,7 +11,6 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
 from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -26,6 +25,7 @@ from finops_pipeline.actuate.budgets import Crossing
 from finops_pipeline.actuate.events import threshold_crossed, to_json
 from finops_pipeline.actuate.outbox import Outbox
 from finops_pipeline.actuate.sinks import FileSink
+from finops_pipeline_tests.forking import ended, forked
 
 CODE = str(Path(finops_pipeline.actuate.__file__).parent)
 
@@ -58,24 +58,6 @@ def undisturbed(count: int) -> bytes:
     return b"".join(to_json(made_event(number)) + b"\n" for number in range(count))
 
 
-def in_child(work: Callable[[], None]) -> int:
-    """Start the work in a process of its own; exit code 1 when it raises."""
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            work()
-            code = 0
-        finally:
-            os._exit(code)
-    return child
-
-
-def ended(child: int) -> int:
-    """Wait; the exit code, or the signal that killed it as a negative number."""
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-
-
 def dies_at_line(number: int) -> None:
     """Kill this process when it comes to the n-th line of our code that it runs."""
     left = number
@@ -103,7 +85,7 @@ def test_killed_at_every_line(tmp_path: Path) -> None:
             dies_at_line(number)
             announce(home, batches=2, size=1)
 
-        code = ended(in_child(work))
+        code = ended(forked(work))
         if code == 0:
             break
         assert code == -signal.SIGKILL
@@ -122,7 +104,7 @@ def test_killed_at_random_times_again_and_again(tmp_path: Path) -> None:
     killed = 0
     home = tmp_path / "home0"
     while killed < 40:
-        child = in_child(lambda home=home: announce(home, batches=10, size=3))
+        child = forked(lambda home=home: announce(home, batches=10, size=3))
         time.sleep(chance.uniform(0, whole / 3))
         os.kill(child, signal.SIGKILL)
         killed += ended(child) == -signal.SIGKILL
@@ -154,7 +136,7 @@ def test_a_sink_that_does_not_look_gets_it_at_least_once(tmp_path: Path) -> None
     path = tmp_path / "forgetful.txt"
     for dies_after in (1, 2, 2):
         sink = ForgetfulSink(path, dies_after)
-        child = in_child(lambda sink=sink: announce(tmp_path, 1, 4, (sink,)))
+        child = forked(lambda sink=sink: announce(tmp_path, 1, 4, (sink,)))
         assert ended(child) == -signal.SIGKILL
     announce(tmp_path, 1, 4, (ForgetfulSink(path),))
     got = Counter(path.read_text().split())
@@ -170,7 +152,7 @@ def test_processes_at_once_send_each_event_once(tmp_path: Path, processes: int) 
         home.mkdir()
         sink = ForgetfulSink(home / "forgetful.txt")
         children = [
-            in_child(lambda home=home, sink=sink: announce(home, 4, 2, (sink,)))
+            forked(lambda home=home, sink=sink: announce(home, 4, 2, (sink,)))
             for _ in range(processes)
         ]
         assert [ended(child) for child in children] == [0] * processes
@@ -186,6 +168,6 @@ def test_two_outboxes_may_share_a_file(tmp_path: Path) -> None:
         outbox.record([made_event(n) for n in range(8)])
         outbox.deliver([FileSink(tmp_path / "events.jsonl")])
 
-    children = [in_child(lambda folder=folder: work(folder)) for folder in ("one", "two")]
+    children = [forked(lambda folder=folder: work(folder)) for folder in ("one", "two")]
     assert [ended(child) for child in children] == [0, 0]
     assert (tmp_path / "events.jsonl").read_bytes() == undisturbed(8)

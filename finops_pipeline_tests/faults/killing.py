@@ -20,7 +20,6 @@ import signal
 import subprocess
 import sys
 import time
-import traceback
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -55,12 +54,14 @@ from finops_pipeline.store.rollups import totals_sql
 from finops_pipeline_tests.faults.reader import (
     State,
     differences,
+    files_of,
     half_states,
     state_of,
     unbalanced,
 )
-from finops_pipeline_tests.faults.steps import STEPS, fix_the_clock
+from finops_pipeline_tests.faults.steps import STEPS, fix_the_clock, maintenance
 from finops_pipeline_tests.faults.world import SOURCE, World, make_world
+from finops_pipeline_tests.forking import ended, forked
 
 IN_A_ROW = (1, 2, 3, 3)  # how often a run may be killed before one is let through
 Whole = Callable[[Path, Callable[[str], None]], None]  # a whole run of a home
@@ -98,26 +99,8 @@ def by_dagster(world: World, home: Path, at: Callable[[str], None]) -> None:
     told = Run(world.settings(home), Wanted(), lambda text: at(f"Dagster: {text}")).run()
     if problems := [p for p in told.problems if "rows rejected" not in p]:
         raise RuntimeError("\n".join(problems))
-
-
-def forked(work: Callable[[], None]) -> int:
-    """Do the work in a process of its own; its process id."""
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            work()
-            code = 0
-        except Exception:
-            traceback.print_exc()
-        finally:
-            os._exit(code)
-    return child
-
-
-def ended(child: int) -> int:
-    """Wait; the exit code, or the signal that killed it as a negative number."""
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    at(maintenance.__name__)
+    maintenance(Pipeline(world.settings(home)))
 
 
 @dataclass
@@ -145,7 +128,10 @@ class Harness:
         self._as_it_must_be()
 
     def _as_it_must_be(self) -> None:
-        """Two different whole states, each of which balances: else nothing could be noticed."""
+        """Two different whole states, each of which balances: else nothing could be noticed.
+
+        And maintenance has removed what only the old one needed.
+        """
         for home in (self.old_home, self.new_home):
             if found := unbalanced(home):
                 raise AssertionError(found)
@@ -153,6 +139,9 @@ class Harness:
             for day, files in days.items():
                 if table in ("focus_costs", "allocated_costs", "budget_status"):
                     assert self.new.tables[table][day] != files, (table, day)
+        root = self.new_home / "lake" / "allocated_costs"
+        lying = {p.relative_to(root).as_posix() for p in root.glob("*/**/*.parquet")}
+        assert {p for p in lying if "_delta_log" not in p} == files_of(root).keys()
 
     def at(self, what: str) -> None:
         """Note, in memory that outlives the process, what is being done."""

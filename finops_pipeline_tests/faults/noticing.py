@@ -16,9 +16,10 @@ from functools import partial
 from pathlib import Path
 
 from finops_pipeline_tests.faults.broken import BROKEN, Gap
-from finops_pipeline_tests.faults.killing import Harness, by_steps, compiled, ended, forked
+from finops_pipeline_tests.faults.killing import Harness, by_steps, compiled
 from finops_pipeline_tests.faults.steps import fix_the_clock
 from finops_pipeline_tests.faults.world import make_world
+from finops_pipeline_tests.forking import ended, forked
 
 
 def nothing(gap: Gap) -> None:

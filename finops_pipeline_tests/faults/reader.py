@@ -33,9 +33,18 @@ class State:
 
 
 def files_of(root: Path) -> dict[str, dict[str, str]]:
-    """The files that a table's log says are in it now: their partition values by path."""
+    """The files that a table's log says are in it now: their partition values by path.
+
+    The newest checkpoint has the state of its version; entries of the log lead on from there.
+    """
     found: dict[str, dict[str, str]] = {}
-    for entry in sorted((root / "_delta_log").glob("*.json")):
+    log = root / "_delta_log"
+    begun = ""
+    for checkpoint in sorted(log.glob("*.checkpoint.parquet"))[-1:]:
+        begun = checkpoint.name.partition(".")[0]
+        added = [row["add"] for row in _read(checkpoint) if row["add"]]
+        found = {unquote(a["path"]): dict(a["partitionValues"]) for a in added}
+    for entry in sorted(e for e in log.glob("*.json") if e.stem > begun):
         for line in entry.read_text(encoding="utf-8").splitlines():
             action = json.loads(line)
             if "add" in action:

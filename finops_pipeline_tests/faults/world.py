@@ -14,7 +14,7 @@ from pathlib import Path
 
 import yaml
 
-from finops_pipeline.config import Settings, load_settings
+from finops_pipeline.config import SHORTEST_RETENTION, Settings, load_settings
 from finops_pipeline.demo import make_company
 
 NOW = datetime(2026, 9, 20, 12, tzinfo=UTC)
@@ -62,6 +62,7 @@ def make_world(folder: Path) -> World:
     made = make_company(folder, days=2, rows=600, corrections="replace")
     told = yaml.safe_load(made.settings.read_text(encoding="utf-8"))
     told["sources"] = [s for s in told["sources"] if s["name"] == SOURCE]
+    told["retention_days"] = SHORTEST_RETENTION
     shutil.rmtree(folder / "acme-eu")
     world = World(folder)
     world.new.write_text(yaml.safe_dump(told), encoding="utf-8")

@@ -30,6 +30,7 @@ from finops_pipeline.normalize.books import books_sql
 from finops_pipeline.normalize.deduplicate import superseded_sql
 from finops_pipeline.normalize.mapping import mapping
 from finops_pipeline.normalize.run import Normalize
+from finops_pipeline_tests.forking import ended, forked
 from finops_pipeline_tests.normalize.pipeline import Pipeline
 
 FORMAT = "oci_cost_csv"
@@ -106,24 +107,6 @@ class Step:
         )
         LakeTable._commit = self.around(LakeTable._commit)  # type: ignore[method-assign]
         DuckDBEngine.write = self.around(DuckDBEngine.write)  # type: ignore[method-assign]
-
-
-def forked(work: Callable[[], None]) -> int:
-    """Do the work in a process of its own; its process id."""
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            work()
-            code = 0
-        finally:
-            os._exit(code)
-    return child
-
-
-def ended(child: int) -> int:
-    """Wait; the exit code, or the signal that killed it as a negative number."""
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 def undisturbed(pipeline: Pipeline, steps: Path) -> None:
