@@ -24,6 +24,7 @@ from finops_pipeline.engine.coded import Coded, combined
 _TEXTS = [c.name for c in tables()["focus_costs"].columns if c.type in ("String", "JSON")]
 _ROW_GROUP = 32_768  # rows; an engine reads the text of smaller ones by their dictionaries
 _SPARSE = 4  # rows for each text of a dictionary; where there are fewer, the dictionary is remade
+_UNLIKE = {"x_ReferenceNumber", "x_ReportRow", "report_row"}  # values that stand once in a report
 
 Written = dict[str, dict[str, tuple[Path, int]]]
 
@@ -99,8 +100,16 @@ class _File:
     def __init__(self, path: Path, schema: pa.Schema) -> None:
         self._path = path
         self._rows = 0
-        # Without Arrow's own schema: every engine is to read text as text.
-        self._writer = pq.ParquetWriter(path, schema, compression="zstd", store_schema=False)
+        self._writer = pq.ParquetWriter(
+            path,
+            schema,
+            compression="zstd",
+            use_dictionary=[name for name in schema.names if name not in _UNLIKE],
+            # A file holds a day of one report in a row group or two: there is nothing to pass over,
+            # and least and most of every column cost a quarter of the writing.
+            write_statistics=False,
+            store_schema=False,  # every engine is to read text as text
+        )
 
     def add(self, rows: pa.Table) -> None:
         self._rows += rows.num_rows
