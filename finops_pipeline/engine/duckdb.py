@@ -119,7 +119,7 @@ class DuckDBEngine:
     @staticmethod
     def compile(expression: ir.Table) -> Sql:
         """The expression, to be run; its text is made once."""
-        return Sql(expression)
+        return Sql(expression, lasting=False)
 
     def rows(self, sql: Sql) -> pa.Table:
         """The result of an expression, for small results."""

@@ -116,7 +116,7 @@ class SparkEngine:
     @staticmethod
     def compile(expression: ir.Table) -> Sql:
         """The expression, to be run; its text is made once."""
-        return Sql(expression)
+        return Sql(expression, lasting=False)
 
     def rows(self, sql: Sql) -> pa.Table:
         """The result of an expression, for small results."""

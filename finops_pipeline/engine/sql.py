@@ -2,28 +2,54 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import Any
+from itertools import count
 
 import ibis
 import ibis.expr.types as ir
 import sqlglot
 from sqlglot import expressions as sge
 
+from finops_pipeline.engine.kept import kept, structure_of
+
+
+@dataclass(frozen=True)
+class _Pieces:
+    """A select taken apart: the text of each column, and of what they are selected from.
+
+    `labelled` has each column once more, with `label`, which stands nowhere else in the text,
+    before every name that it reads. A `plain` select is from one named table and joins nothing.
+    """
+
+    plain: bool
+    source: str
+    label: str
+    columns: dict[str, str]
+    labelled: dict[str, str]
+
 
 class Sql:
-    """A table expression over named tables, and its text as each engine wants it."""
+    """A table expression over named tables, and its text as each engine wants it.
 
-    def __init__(self, expression: ir.Table) -> None:
+    One that will not be asked again, in this process or a later one, need not be `lasting`.
+    """
+
+    def __init__(self, expression: ir.Table, lasting: bool = True) -> None:
         self.expression = expression
+        self._lasting = lasting
         self._texts: dict[Callable[[ir.Table], str], str] = {}
-        self._apart: dict[tuple[str, str], str] = {}
 
     @cached_property
     def text(self) -> str:
         """DuckDB's text. Fingerprints rest on it whichever engine runs: the rows are the same."""
-        return str(ibis.to_sql(self.expression, dialect="duckdb"))
+        return kept(
+            "duckdb",
+            self._structure,
+            lambda: str(ibis.to_sql(self.expression, dialect="duckdb")),
+        )
 
     def compiled(self, compiler: Callable[[ir.Table], str]) -> str:
         """The text that an engine's own compiler makes; made once."""
@@ -33,8 +59,9 @@ class Sql:
 
     def only(self, columns: Sequence[str]) -> Sql:
         """The same for some columns only, without compiling anew: for what is asked in parts."""
-        texts, source = self._pieces
-        return _Text(f"SELECT {', '.join(texts[name] for name in columns)} {source}")
+        pieces = self._pieces
+        wanted = ", ".join(pieces.columns[name] for name in columns)
+        return _Text(f"SELECT {wanted} {pieces.source}")
 
     def apart(self, groups: Sequence[tuple[str, Sequence[str]]]) -> Sql:
         """The columns of several groups, each over columns of its own.
@@ -42,43 +69,49 @@ class Sql:
         A group is a label and its columns; where the expression reads `name`, the group's reads
         `label name`. Only for a select from one table, see `is_plain`.
         """
-        _, source = self._pieces
-        texts = [self._labelled(label, name) for label, columns in groups for name in columns]
-        return _Text(f"SELECT {', '.join(texts)} {source}")
+        pieces = self._pieces
+        wanted = ", ".join(
+            pieces.labelled[name].replace(pieces.label, f"{label} ")
+            for label, columns in groups
+            for name in columns
+        )
+        return _Text(f"SELECT {wanted} {pieces.source}")
 
     @property
     def is_plain(self) -> bool:
         """Whether it selects from one named table and joins nothing."""
-        tree = self._tree
-        return isinstance(tree.args["from_"].this, sge.Table) and not tree.args.get("joins")
-
-    def _labelled(self, label: str, name: str) -> str:
-        if (label, name) not in self._apart:
-            column = self._columns[name].copy()
-            for read in column.find_all(sge.Column):
-                read.this.set("this", f"{label} {read.name}")
-            self._apart[label, name] = column.sql(dialect="duckdb", copy=False)
-        return self._apart[label, name]
+        return self._pieces.plain
 
     @cached_property
-    def _tree(self) -> sge.Select:
-        tree = sqlglot.parse_one(self.text, dialect="duckdb")
-        if not isinstance(tree, sge.Select) or tree.args.get("distinct"):
-            raise TypeError("only a plain select can be asked in parts")
-        return tree
+    def _structure(self) -> str | None:
+        return structure_of(self.expression) if self._lasting else None
 
     @cached_property
-    def _columns(self) -> dict[str, Any]:
-        columns = {column.alias_or_name: column for column in self._tree.expressions}
-        return {n: sge.alias_(c.unalias(), n, quoted=True) for n, c in columns.items()}
+    def _pieces(self) -> _Pieces:
+        made = kept(
+            "duckdb-pieces", self._structure, lambda: json.dumps(asdict(_taken_apart(self.text)))
+        )
+        return _Pieces(**json.loads(made))
 
-    @cached_property
-    def _pieces(self) -> tuple[dict[str, str], str]:
-        """The text of each column, and of what they are selected from."""
-        texts = {n: c.sql(dialect="duckdb", copy=False) for n, c in self._columns.items()}
-        tree = self._tree.copy()
-        tree.set("expressions", [])
-        return texts, tree.sql(dialect="duckdb", copy=False).removeprefix("SELECT")
+
+def _taken_apart(text: str) -> _Pieces:
+    tree = sqlglot.parse_one(text, dialect="duckdb")
+    if not isinstance(tree, sge.Select) or tree.args.get("distinct"):
+        raise TypeError("only a plain select can be asked in parts")
+    columns = {
+        column.alias_or_name: sge.alias_(column.unalias(), column.alias_or_name, quoted=True)
+        for column in tree.expressions
+    }
+    label = next(label for n in count() if (label := f"label {n} of ") not in text)
+    texts = {name: column.sql(dialect="duckdb") for name, column in columns.items()}
+    for column in columns.values():
+        for read in column.find_all(sge.Column):
+            read.this.set("this", f"{label}{read.name}")
+    labelled = {name: column.sql(dialect="duckdb") for name, column in columns.items()}
+    plain = isinstance(tree.args["from_"].this, sge.Table) and not tree.args.get("joins")
+    tree.set("expressions", [])
+    source = tree.sql(dialect="duckdb").removeprefix("SELECT")
+    return _Pieces(plain, source, label, texts, labelled)
 
 
 class _Text(Sql):

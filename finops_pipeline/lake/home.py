@@ -80,6 +80,11 @@ class Home:
         return self.path / "staged"
 
     @property
+    def compiled(self) -> Path:
+        """What was made from expressions; may be deleted, then it is made again."""
+        return self.path / "compiled"
+
+    @property
     def warehouse(self) -> Path:
         """The DuckDB catalogue over the lake."""
         return self.path / "warehouse.duckdb"

@@ -17,6 +17,7 @@ from filelock import FileLock
 from finops_pipeline.allocate.rules import Rules, load_rules
 from finops_pipeline.config import WORK, Settings, Source
 from finops_pipeline.engine.duckdb import DuckDBEngine
+from finops_pipeline.engine.kept import keep_in
 from finops_pipeline.engine.protocol import Engine
 from finops_pipeline.ingest.compartments import stored_paths
 from finops_pipeline.ingest.ledger import Ledger
@@ -39,7 +40,9 @@ class Pipeline:
     def home(self) -> Home:
         """Where everything lies."""
         s = self.settings
-        return Home(s.home) if isinstance(s.home, Path) else Home(s.work or WORK, s.home)
+        home = Home(s.home) if isinstance(s.home, Path) else Home(s.work or WORK, s.home)
+        keep_in(home.compiled)
+        return home
 
     @cached_property
     def rules(self) -> Rules:
