@@ -9,6 +9,11 @@ READY := $(VENV)/.ready
 TESTS ?= finops_pipeline_tests
 RUNS ?= 100000
 SEED ?= 1
+# One more than a small machine has cores: many tests wait for other processes.
+WORKERS ?= 3
+# Tests write many small files that must be on the disk: memory is one that is quick.
+ROOM ?= $(shell [ "$$(df -k --output=avail /dev/shm 2>/dev/null | tail -n 1)" -gt 4000000 ] \
+	2>/dev/null && echo /dev/shm || echo $${TMPDIR:-/tmp})
 
 .PHONY: demo test machines servers spark-cluster fuzz kills dev bench lint types fix validate browser clean
 
@@ -26,7 +31,7 @@ dev: $(READY)             ## the Dagster UI on http://127.0.0.1:3000
 
 test: $(READY)            ## lint, types and all tests
 	$(MAKE) lint types
-	$(BIN)/python -m pytest $(TESTS) -n 2 --dist loadgroup
+	TMPDIR=$(ROOM) $(BIN)/python -m pytest $(TESTS) -n $(WORKERS) --dist loadgroup
 
 machines: $(READY) servers  ## a backfill over Celery workers, one of which is killed
 	$(BIN)/python -m pytest finops_pipeline_tests/deploy -m machines -rs
@@ -46,7 +51,8 @@ fuzz: $(READY)            ## 100,000 made-up and damaged reports through the rea
 	$(BIN)/python -m finops_pipeline_tests.fuzz.reader --runs $(RUNS) --seed $(SEED)
 
 kills: $(READY)           ## two hundred whole runs killed at random instants, and run again
-	FINOPS_KILLS=all $(BIN)/python -m pytest -s finops_pipeline_tests/faults/test_killed.py
+	FINOPS_KILLS=all TMPDIR=$(ROOM) $(BIN)/python -m pytest -s \
+	finops_pipeline_tests/faults/test_killed.py finops_pipeline_tests/normalize/test_killed.py
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -24,12 +24,17 @@ SIZE = 8 << 20
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """The reports, and in `home` what an undisturbed run makes of them; the clock stands still."""
+    """The reports, and in `home` what an undisturbed run makes of them; the clock stands still.
+
+    What it had after each of its steps is in `home-1` and so on.
+    """
     made = make_world(tmp_path_factory.mktemp("full") / "world")
     with pytest.MonkeyPatch.context() as patched:
         at_noon = partialmethod(Ingest.__init__, clock=lambda: NOW)
         patched.setattr(Ingest, "__init__", at_noon)
-        through(made, made.folder / "home", len(STEPS))
+        for done, step in enumerate(STEPS, 1):
+            step(Pipeline(made.settings(made.folder / "home")))
+            shutil.copytree(made.folder / "home", made.folder / f"home-{done}")
         assert unbalanced(made.folder / "home") == []
         yield made
 
@@ -46,10 +51,10 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(place)], check=True)
 
 
-def through(world: World, home: Path, steps: int) -> None:
-    """The first steps of a run."""
-    for step in STEPS[:steps]:
-        step(Pipeline(world.settings(home)))
+def after(world: World, home: Path, steps: int) -> None:
+    """Let a home be as it is after the first steps of a run."""
+    if steps:
+        shutil.copytree(world.folder / f"home-{steps}", home)
 
 
 def finops(place: Path, largest: int | None = None) -> subprocess.CompletedProcess[str]:
@@ -76,7 +81,8 @@ def assert_told(ran: subprocess.CompletedProcess[str], home: Path, words: str) -
 
 def assert_goes_on(world: World, home: Path) -> None:
     """With room, the rest of the steps ends as the undisturbed run did, to the byte."""
-    through(world, home, len(STEPS))
+    for step in STEPS:
+        step(Pipeline(world.settings(home)))
     whole = world.folder / "home"
     assert differences(state_of(home), state_of(whole), home, whole) == []
 
@@ -88,7 +94,7 @@ def assert_goes_on(world: World, home: Path) -> None:
 def test_a_full_disk(world: World, disk: Path, done: int, left: int) -> None:
     home = disk / "home"
     world.configure(disk)
-    through(world, home, done)
+    after(world, home, done)
     room = os.statvfs(disk)
     (disk / "ballast").write_bytes(bytes(room.f_bavail * room.f_frsize - left))
 
@@ -111,7 +117,7 @@ def test_a_full_disk(world: World, disk: Path, done: int, left: int) -> None:
 def test_a_file_that_may_not_grow(world: World, tmp_path: Path, done: int, largest: int) -> None:
     world.configure(tmp_path)
     home = tmp_path / "home"
-    through(world, home, done)
+    after(world, home, done)
 
     ran = finops(tmp_path, largest)
 

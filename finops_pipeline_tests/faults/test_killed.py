@@ -15,7 +15,7 @@ from pathlib import Path
 from finops_pipeline_tests.faults import killing
 
 # Through the steps, through Dagster, by the command.
-FEW, ALL = (36, 3, 1), (165, 25, 10)
+FEW, ALL = (16, 2, 1), (165, 25, 10)
 
 
 def test_killed_at_any_instant(tmp_path: Path) -> None:

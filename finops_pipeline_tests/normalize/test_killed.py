@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -16,7 +17,8 @@ from finops_pipeline.demo import make_tenancy
 from finops_pipeline_tests.normalize import dying
 from finops_pipeline_tests.normalize.pipeline import Pipeline
 
-POINTS = 50
+# Where to be killed in a run: `make kills` does the many.
+POINTS = 50 if os.environ.get("FINOPS_KILLS") == "all" else 16
 TABLES = ("conservation", "focus_costs", "rejected_rows", "reports", "superseded_rows")
 
 
