@@ -1,4 +1,4 @@
-"""Whose a charge is: its tags decide first, then its compartment, then the pools.
+"""Whose a charge is: its tags decide first, then its scope, then the pools.
 
 One charge at a time, from the few facts that decide (`Subject`). The rules themselves are read in
 `rules.py`; how the cost of a pool reaches owners is in `shares.py`.
@@ -27,7 +27,7 @@ class Subject:
     sub_account_id: str | None
     service: str
     resource_id: str | None
-    compartment_path: str | None
+    scope_path: str | None
     tags: str | None
 
 
@@ -37,12 +37,12 @@ class Decision:
 
     owner: str | None
     pool: str | None
-    tier: Literal["tag", "compartment", "pool", "unallocated"]
+    tier: Literal["tag", "scope", "pool", "unallocated"]
     rule: str
     evidence: str
 
 
-_NOBODY = Decision(UNALLOCATED, None, "unallocated", "none", "no tag, compartment or pool matches")
+_NOBODY = Decision(UNALLOCATED, None, "unallocated", "none", "no tag, scope or pool matches")
 
 
 class Decider:
@@ -50,7 +50,7 @@ class Decider:
 
     def __init__(self, rules: Rules) -> None:
         self._tags = [(tag.key, _owners_by_value(tag, rules.owners)) for tag in rules.tags]
-        self._compartments = {rule.path: rule.owner for rule in rules.compartments}
+        self._scopes = {rule.path: rule.owner for rule in rules.scopes}
         self._pools = _Pools(rules.pools)
         self._by_tag = lru_cache(_REMEMBERED)(self._decide_by_tag)
         self._decide = lru_cache(_REMEMBERED)(self._decide_afresh)
@@ -62,7 +62,7 @@ class Decider:
     def _decide_afresh(self, subject: Subject) -> Decision:
         return (
             self._by_tag(subject.tags)
-            or self._decide_by_compartment(subject.compartment_path)
+            or self._decide_by_scope(subject.scope_path)
             or self._pools.decide(subject)
             or _NOBODY
         )
@@ -78,12 +78,12 @@ class Decider:
             return Decision(owner, None, "tag", f"tag {key}", evidence)
         return None
 
-    def _decide_by_compartment(self, path: str | None) -> Decision | None:
+    def _decide_by_scope(self, path: str | None) -> Decision | None:
         for above in _paths(path):
-            owner = self._compartments.get(above)
+            owner = self._scopes.get(above)
             if owner is not None:
                 evidence = _position(path, above)
-                return Decision(owner, None, "compartment", f"compartment {above}", evidence)
+                return Decision(owner, None, "scope", f"scope {above}", evidence)
         return None
 
 
@@ -122,7 +122,7 @@ _Facts = dict[MatchColumn, tuple[str, ...]]
 def _conditions(pool: Pool) -> list[_Condition]:
     """What must hold, in one order however the file orders it. Paths are compared as written."""
     return [
-        (column, frozenset(v if column == "compartment" else fold(v) for v in pool.match[column]))
+        (column, frozenset(v if column == "scope" else fold(v) for v in pool.match[column]))
         for column in _COLUMNS
         if column in pool.match
     ]
@@ -135,14 +135,14 @@ def _facts(subject: Subject) -> _Facts:
         "SubAccountId": _folded(subject.sub_account_id),
         "ServiceName": _folded(subject.service),
         "ResourceId": _folded(subject.resource_id),
-        "compartment": tuple(_paths(subject.compartment_path)),
+        "scope": tuple(_paths(subject.scope_path)),
     }
 
 
 def _seen(subject: Subject, facts: _Facts, column: MatchColumn, values: frozenset[str]) -> str:
-    if column == "compartment":
+    if column == "scope":
         above = next(path for path in facts[column] if path in values)
-        return _position(subject.compartment_path, above)
+        return _position(subject.scope_path, above)
     written = {
         "ProviderName": subject.provider,
         "SubAccountId": subject.sub_account_id,
@@ -179,7 +179,7 @@ def _paths(path: str | None) -> Iterator[str]:
 
 def _position(path: str | None, above: str) -> str:
     given = (path or "").strip().strip("/")
-    return f"the compartment is {given}" if given == above else f"{given} is below {above}"
+    return f"the scope is {given}" if given == above else f"{given} is below {above}"
 
 
 def _folded(value: str | None) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""`rules.yaml` as typed models: who owns what by tag and by compartment, what is shared and how.
+"""`rules.yaml` as typed models: who owns what by tag and by scope, what is shared and how.
 
 The shape of the rules and their checks live here. What the rules decide is in `ownership.py`, how
 a pool is split in `shares.py`, how the text becomes values in `exact_yaml.py`.
@@ -31,7 +31,7 @@ from finops_pipeline.config import ConfigError, explain_validation
 from finops_pipeline.exact_yaml import read_yaml
 
 UNALLOCATED = "unallocated"
-MatchColumn = Literal["ProviderName", "SubAccountId", "ServiceName", "ResourceId", "compartment"]
+MatchColumn = Literal["ProviderName", "SubAccountId", "ServiceName", "ResourceId", "scope"]
 
 
 _Place = tuple[str | int, ...]
@@ -56,7 +56,7 @@ def _text(value: object) -> str:
 def _path(value: str) -> str:
     path = value.strip("/")
     if not path:
-        raise ValueError("must name a compartment, such as root/payments")
+        raise ValueError("must name a scope, such as root/payments")
     return path
 
 
@@ -79,12 +79,12 @@ def _some(values: tuple[str, ...]) -> tuple[str, ...]:
 def _match(match: dict[MatchColumn, tuple[str, ...]]) -> dict[MatchColumn, tuple[str, ...]]:
     if not match:
         raise ValueError("must name at least one column, or it would take every charge")
-    paths = tuple(_path(value) for value in match.get("compartment", ()))
-    return match | {"compartment": paths} if paths else match
+    paths = tuple(_path(value) for value in match.get("scope", ()))
+    return match | {"scope": paths} if paths else match
 
 
 Text = Annotated[str, BeforeValidator(_text)]
-CompartmentPath = Annotated[Text, AfterValidator(_path)]
+ScopePath = Annotated[Text, AfterValidator(_path)]
 Values = Annotated[tuple[Text, ...], BeforeValidator(_list), AfterValidator(_some)]
 Match = Annotated[dict[MatchColumn, Values], AfterValidator(_match)]
 Weight = Annotated[
@@ -106,10 +106,14 @@ class TagRule(_Model):
     aliases: dict[Text, Text] = {}
 
 
-class CompartmentRule(_Model):
-    """The owner of a compartment and of all below it, unless a longer path says otherwise."""
+class ScopeRule(_Model):
+    """The owner of a scope and of all below it, unless a longer path says otherwise.
 
-    path: CompartmentPath
+    A scope is a place in a provider's own hierarchy: a compartment, an account, a resource group,
+    a project.
+    """
+
+    path: ScopePath
     owner: Text
 
 
@@ -141,7 +145,7 @@ class Pool(_Model):
     """A shared cost: which charges go into it, and by what it is split.
 
     A charge belongs to the pool if, for each column of `match`, it has one of the values listed;
-    for `compartment` the values are paths, and all below them belongs too.
+    for `scope` the values are paths, and all below them belongs too.
     """
 
     name: Text
@@ -154,7 +158,7 @@ class Rules(_Model):
 
     owners: tuple[Text, ...] = ()
     tags: tuple[TagRule, ...] = ()
-    compartments: tuple[CompartmentRule, ...] = ()
+    scopes: tuple[ScopeRule, ...] = ()
     pools: tuple[Pool, ...] = ()
 
     @model_validator(mode="after")
@@ -199,7 +203,7 @@ def _findings(rules: Rules) -> Iterator[InitErrorDetails]:
     yield from _repeated(pools, fold)
     yield from _repeated([(("tags", i, "key"), tag.key) for i, tag in enumerate(rules.tags)])
     yield from _repeated(
-        [(("compartments", i, "path"), rule.path) for i, rule in enumerate(rules.compartments)]
+        [(("scopes", i, "path"), rule.path) for i, rule in enumerate(rules.scopes)]
     )
     for place, name in owners + pools:
         if fold(name) == UNALLOCATED:
@@ -214,8 +218,8 @@ def _findings(rules: Rules) -> Iterator[InitErrorDetails]:
 def _references(rules: Rules) -> Iterator[tuple[_Place, str]]:
     for i, tag in enumerate(rules.tags):
         yield from ((("tags", i, "aliases", value), owner) for value, owner in tag.aliases.items())
-    for i, rule in enumerate(rules.compartments):
-        yield ("compartments", i, "owner"), rule.owner
+    for i, rule in enumerate(rules.scopes):
+        yield ("scopes", i, "owner"), rule.owner
     for i, pool in enumerate(rules.pools):
         yield from ((("pools", i, "driver", "fixed", o), o) for o in pool.driver.fixed or ())
 

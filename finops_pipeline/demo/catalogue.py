@@ -15,7 +15,7 @@ from typing import Literal
 import yaml
 from pydantic import BaseModel, ConfigDict
 
-Tier = Literal["tag", "compartment", "pool", "unallocated"]
+Tier = Literal["tag", "scope", "pool", "unallocated"]
 
 
 class _Entry(BaseModel):

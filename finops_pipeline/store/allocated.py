@@ -31,7 +31,7 @@ _SUBJECT = {
     "sub_account_id": "SubAccountId",
     "service": "ServiceName",
     "resource_id": "ResourceId",
-    "compartment_path": "x_ScopePath",
+    "scope_path": "x_ScopePath",
     "tags": "Tags",
 }
 

@@ -270,7 +270,7 @@ def _by_day(files: Sequence[LakeFile], position: int) -> dict[str, list[LakeFile
 
 
 def _subjects(rows: pa.Table) -> list[dict[str, Any]]:
-    wanted = ("provider", "sub_account_id", "service", "resource_id", "compartment_path", "tags")
+    wanted = ("provider", "sub_account_id", "service", "resource_id", "scope_path", "tags")
     columns = [rows.column(name).to_pylist() for name in wanted]
     return [dict(zip(wanted, values, strict=True)) for values in zip(*columns, strict=True)]
 

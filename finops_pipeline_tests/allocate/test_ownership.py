@@ -28,18 +28,18 @@ RULES = Rules.model_validate(
             {"key": "Cost.Unit", "aliases": ALIASES},
             {"key": "team", "aliases": {"zürich": "web"}},
         ],
-        "compartments": [
+        "scopes": [
             {"path": "root/pay", "owner": "search"},
             {"path": "root/payments", "owner": "payments"},
             {"path": "root/payments/shop", "owner": "web"},
         ],
         "pools": [
-            pool("both", compartment="root/x", ServiceName="NET"),
+            pool("both", scope="root/x", ServiceName="NET"),
             pool("net", ServiceName=["NET", "FASTCONNECT"]),
             pool("account", SubAccountId="a-1", ProviderName="oracle"),
             pool("resource", ResourceId=["r-1", "r-2"]),
-            pool("late", ServiceName="NET", compartment=["root/z", "root/z/deep"]),
-            pool("places", compartment=["root/z", "root/z/deep"]),
+            pool("late", ServiceName="NET", scope=["root/z", "root/z/deep"]),
+            pool("places", scope=["root/z", "root/z/deep"]),
         ],
     }
 )
@@ -113,16 +113,16 @@ def test_a_tag_names_an_owner(tags: object, owner: str, evidence: str) -> None:
 )
 def test_what_names_no_owner_decides_nothing(tags: object) -> None:
     assert decide(tags=tags).tier == "unallocated"
-    assert decide(tags=tags, path="root/payments").rule == "compartment root/payments"
+    assert decide(tags=tags, path="root/payments").rule == "scope root/payments"
 
 
 @pytest.mark.parametrize(
     ("path", "rule", "evidence"),
     [
-        ("root/payments", "root/payments", "the compartment is root/payments"),
-        ("root/payments/", "root/payments", "the compartment is root/payments"),
+        ("root/payments", "root/payments", "the scope is root/payments"),
+        ("root/payments/", "root/payments", "the scope is root/payments"),
         ("root/payments/api", "root/payments", "root/payments/api is below root/payments"),
-        ("root/payments/shop", "root/payments/shop", "the compartment is root/payments/shop"),
+        ("root/payments/shop", "root/payments/shop", "the scope is root/payments/shop"),
         ("root/payments/shop/a/b", "root/payments/shop", None),
         ("root/payments/shopping", "root/payments", None),
         ("root/pay/ments", "root/pay", "root/pay/ments is below root/pay"),
@@ -132,14 +132,14 @@ def test_the_longest_path_of_whole_names_decides(
     path: str, rule: str, evidence: str | None
 ) -> None:
     decision = decide(path=path, service="NET")
-    assert (decision.tier, decision.rule) == ("compartment", f"compartment {rule}")
+    assert (decision.tier, decision.rule) == ("scope", f"scope {rule}")
     assert evidence in (None, decision.evidence)
 
 
 @pytest.mark.parametrize("path", [None, "", "/", "root", "root/paym", "Root/pay", "x/root/pay"])
 def test_other_paths_decide_nothing(path: str | None) -> None:
     assert decide(path=path) == Decision(
-        "unallocated", None, "unallocated", "none", "no tag, compartment or pool matches"
+        "unallocated", None, "unallocated", "none", "no tag, scope or pool matches"
     )
 
 
@@ -179,7 +179,7 @@ def test_the_guide_is_right() -> None:
     example = worked_examples()["whose is it?"]
     decider = Decider(example.rules)
     for row in example.rows:
-        decision = decider.decide(subject(row["tags"], row["compartment"], row["service"]))
+        decision = decider.decide(subject(row["tags"], row["scope"], row["service"]))
         told = (decision.tier, decision.rule, decision.evidence)
         assert (decision.owner or decision.pool, *told) == (
             row["goes to"],
@@ -211,14 +211,14 @@ def slowly(tags: dict[str, str], path: str, service: str, account: str | None) -
         for alias, owner in [*tag.aliases.items(), *((o, o) for o in RULES.owners)]:
             if alias.lower() == value:
                 return owner
-    below = [c for c in RULES.compartments if f"{path}/".startswith(f"{c.path}/")]
+    below = [c for c in RULES.scopes if f"{path}/".startswith(f"{c.path}/")]
     if below:
         return max(below, key=lambda rule: len(rule.path)).owner
     has = {"ServiceName": service, "SubAccountId": account, "ProviderName": "oracle"}
     for candidate in RULES.pools:
         if all(
             any(f"{path}/".startswith(f"{v}/") for v in values)
-            if column == "compartment"
+            if column == "scope"
             else has.get(column) in values
             for column, values in candidate.match.items()
         ):
@@ -233,7 +233,7 @@ def test_a_thousand_rules_are_cheap() -> None:
             {
                 "owners": owners,
                 "tags": [{"key": "t", "aliases": {f"a{i}": owners[i % 100] for i in range(500)}}],
-                "compartments": [{"path": f"root/{i}", "owner": owners[0]} for i in range(500)],
+                "scopes": [{"path": f"root/{i}", "owner": owners[0]} for i in range(500)],
                 "pools": [pool(f"p{i}", ServiceName=f"s{i}") for i in range(1000)],
             }
         )

@@ -17,11 +17,11 @@ owners: [payments, search]
 tags:
   - key: team
     aliases: {checkout: payments, ranking: search}
-compartments:
+scopes:
   - {path: root/payments, owner: payments}
 pools:
   - name: net
-    match: {ServiceName: [NET], compartment: root/x}
+    match: {ServiceName: [NET], scope: root/x}
     driver: {fixed: {payments: 3, search: 0.1}}
 """
 SAME = """
@@ -30,10 +30,10 @@ pools:
   - driver:
       fixed: {search: 1.0e-1, payments: 3.00}
     match:
-      compartment: [/root/x/]
+      scope: [/root/x/]
       ServiceName: NET
     name: "net"
-compartments: [{owner: payments, path: root/payments/}]
+scopes: [{owner: payments, path: root/payments/}]
 tags: [{aliases: {ranking: search, checkout: payments}, key: team}]
 owners:
   - payments
@@ -53,11 +53,11 @@ def test_the_rules_of_the_demo_load() -> None:
     assert rules.owners[0] == "payments"
     assert [tag.key for tag in rules.tags] == ["CostCenter.BusinessUnit", "team"]
     assert rules.tags[1].aliases['storefront, "zürich"'] == "web"
-    assert rules.compartments[1].owner == "security"
+    assert rules.scopes[1].owner == "security"
     network, database, support = rules.pools
     assert network.match == {"ServiceName": ("NETWORK", "FASTCONNECT")}
     assert (network.driver.usage, network.driver.fixed) == (None, None)
-    assert database.match == {"compartment": ("root/shared/database",)}
+    assert database.match == {"scope": ("root/shared/database",)}
     assert database.driver.usage == "OCPU Hours"
     assert support.driver.fixed == {"payments": Decimal(3), "search": Decimal(2), "web": Decimal(1)}
 
@@ -99,10 +99,10 @@ def test_other_rules_have_another_hash(tmp_path: Path, old: str, new: str) -> No
 
 
 def test_the_hash_stays_from_release_to_release() -> None:
-    assert Rules().hash == "58d9629fa20625816b80972cbf5328d0"
-    assert load_rules(DEMO).hash == "a98bfc41bba9d39ac1f4f4dfad80b10a"
+    assert Rules().hash == "46c87b2dc07c13b960396efcbb7149a6"
+    assert load_rules(DEMO).hash == "91a630b14af43888b388da18218e0613"
 
 
 def test_a_yaml_merge_is_no_key_given_twice(tmp_path: Path) -> None:
-    text = "owners: [a]\ncompartments: [&c {path: r, owner: a}, {<<: *c, path: s}]"
-    assert [c.path for c in load(tmp_path, text).compartments] == ["r", "s"]
+    text = "owners: [a]\nscopes: [&c {path: r, owner: a}, {<<: *c, path: s}]"
+    assert [c.path for c in load(tmp_path, text).scopes] == ["r", "s"]

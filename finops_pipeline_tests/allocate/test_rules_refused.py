@@ -32,28 +32,28 @@ def pool(match: str = "ServiceName: N", driver: str = "cost", name: str = "p") -
 
 
 UNKNOWN = "must be one of owners (a, b), or be added there, not 'c'"
-ONE_OF = "'ProviderName', 'SubAccountId', 'ServiceName', 'ResourceId' or 'compartment'"
+ONE_OF = "'ProviderName', 'SubAccountId', 'ServiceName', 'ResourceId' or 'scope'"
 DRIVER = "Value error, must be cost, {usage: unit} or {fixed: {owner: weight}}, not "
 REFUSALS = {
     "unknown owner of an alias": (
         "owners: [a, b]\ntags: [{key: t, aliases: {x: c}}]",
         f"tags.0.aliases.x: {UNKNOWN}",
     ),
-    "unknown owner of a compartment": (
-        "owners: [a, b]\ncompartments: [{path: r, owner: a}, {path: s, owner: c}]",
-        f"compartments.1.owner: {UNKNOWN}",
+    "unknown owner of a scope": (
+        "owners: [a, b]\nscopes: [{path: r, owner: a}, {path: s, owner: c}]",
+        f"scopes.1.owner: {UNKNOWN}",
     ),
     "unknown owner of a weight": (
         pools(pool(driver="{fixed: {a: 1, b: 1}}")),
         "pools.0.driver.fixed.b: must be one of owners (a), or be added there, not 'b'",
     ),
     "no owners at all": (
-        "compartments: [{path: r, owner: a}]",
-        "compartments.0.owner: must be one of owners (none yet), or be added there, not 'a'",
+        "scopes: [{path: r, owner: a}]",
+        "scopes.0.owner: must be one of owners (none yet), or be added there, not 'a'",
     ),
     "cost cannot be given to unallocated": (
-        "owners: [a]\ncompartments: [{path: r, owner: unallocated}]",
-        "compartments.0.owner: must be one of owners (a), or be added there, not 'unallocated'",
+        "owners: [a]\nscopes: [{path: r, owner: unallocated}]",
+        "scopes.0.owner: must be one of owners (a), or be added there, not 'unallocated'",
     ),
     "owner twice": (
         "owners: [a, b, A]",
@@ -68,9 +68,8 @@ REFUSALS = {
         "tags.1.key: stands already at tags.0.key; keep one of the two, not 't'",
     ),
     "path twice": (
-        "owners: [a]\ncompartments: [{path: r/s, owner: a}, {path: r/s/, owner: a}]",
-        "compartments.1.path: stands already at compartments.0.path; keep one of the two, "
-        "not 'r/s'",
+        "owners: [a]\nscopes: [{path: r/s, owner: a}, {path: r/s/, owner: a}]",
+        "scopes.1.path: stands already at scopes.0.path; keep one of the two, not 'r/s'",
     ),
     "alias twice": (
         "owners: [a, b]\ntags: [{key: t, aliases: {x: a, X: b}}]",
@@ -127,14 +126,13 @@ REFUSALS = {
         pools(pool(match="SubAccountId: 4711")),
         "pools.0.match.SubAccountId.0: Value error, must be text; put it in quotes, not 4711",
     ),
-    "compartment without a name": (
-        pools(pool(match="compartment: /")),
-        "pools.0.match: Value error, must name a compartment, such as root/payments, "
-        "not {'compartment': '/'}",
+    "scope without a name": (
+        pools(pool(match="scope: /")),
+        "pools.0.match: Value error, must name a scope, such as root/payments, not {'scope': '/'}",
     ),
     "path without a name": (
-        "owners: [a]\ncompartments: [{path: /, owner: a}]",
-        "compartments.0.path: Value error, must name a compartment, such as root/payments, not '/'",
+        "owners: [a]\nscopes: [{path: /, owner: a}]",
+        "scopes.0.path: Value error, must name a scope, such as root/payments, not '/'",
     ),
     "alias that YAML reads as false": (
         "owners: [a]\ntags: [{key: t, aliases: {no: a}}]",
@@ -172,10 +170,10 @@ def test_what_is_wrong_is_said_with_its_place_and_value(
 
 
 def test_all_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
-    text = "owners: [a, a]\ncompartments: [{path: r, owner: b}]"
+    text = "owners: [a, a]\nscopes: [{path: r, owner: b}]"
     assert [line.split(":")[0] for line in refusal(tmp_path, text).splitlines()] == [
         "owners.1",
-        "compartments.0.owner",
+        "scopes.0.owner",
     ]
 
 

@@ -44,7 +44,7 @@ def test_owners_are_those_that_the_rules_lead_to(made: Made) -> None:
         for o in made.truth.owners
     }
     assert told == {key: _both(tally) for key, tally in owned.items()}
-    assert {key[3] for key in told} == {"tag", "compartment", "pool", "unallocated"}
+    assert {key[3] for key in told} == {"tag", "scope", "pool", "unallocated"}
     assert {key[2] for key in told} >= {"shared-network", "shared-database", "support"}
 
 
@@ -123,12 +123,12 @@ def _owner(line: Line, path: str, rules: Rules) -> tuple[str, str]:
         owner = aliases.get(value, value)
         if owner in rules["owners"]:
             return owner, "tag"
-    above = [r for r in rules["compartments"] if f"{path}/".startswith(f"{r['path']}/")]
+    above = [r for r in rules["scopes"] if f"{path}/".startswith(f"{r['path']}/")]
     if above:
-        return str(max(above, key=lambda r: len(str(r["path"])))["owner"]), "compartment"
+        return str(max(above, key=lambda r: len(str(r["path"])))["owner"]), "scope"
     for pool in rules["pools"]:
         match: dict[str, Any] = pool["match"]
         services = match.get("ServiceName", [])
-        if line.service in services or match.get("compartment") == path:
+        if line.service in services or match.get("scope") == path:
             return str(pool["name"]), "pool"
     return "unallocated", "unallocated"
