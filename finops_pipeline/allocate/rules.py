@@ -1,138 +1,190 @@
-"""`rules.yaml` as typed models: who owns what by tag and by scope, what is shared and how.
+"""`rules.yaml` as typed models: who owns what, what is shared, by what, and from when to when.
 
-The shape of the rules and their checks live here. What the rules decide is in `ownership.py`, how
-a pool is split in `shares.py`, how the text becomes values in `exact_yaml.py`.
+The shape of the rules lives here. What single entries cannot know is checked in `findings.py`,
+reading the file is in `load.py`, which rules hold on a day in `in_force.py`; what they decide is in
+`ownership.py` and `shares.py`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
-from decimal import Decimal
-from fractions import Fraction
-from pathlib import Path
-from typing import Annotated, Literal
+from datetime import date
+from typing import Annotated, Any, Literal, get_args
 
-import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
-    PlainSerializer,
+    GetJsonSchemaHandler,
     ValidationError,
+    field_validator,
     model_validator,
 )
-from pydantic_core import InitErrorDetails, PydanticCustomError
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
-from finops_pipeline.config import ConfigError, explain_validation
-from finops_pipeline.exact_yaml import read_yaml
+from finops_pipeline.allocate.terms import (
+    Compare,
+    Pattern,
+    ScopePath,
+    Text,
+    Values,
+    Weight,
+    as_list,
+    scope_path,
+)
 
-UNALLOCATED = "unallocated"
-MatchColumn = Literal["ProviderName", "SubAccountId", "ServiceName", "ResourceId", "scope"]
-
-
-_Place = tuple[str | int, ...]
-_Places = list[tuple[_Place, str]]
-
-
-def fold(text: str) -> str:
-    """Text as it is compared with other text: without space around it, upper case as lower."""
-    return text.strip().casefold()
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise ValueError("must be text; put it in quotes")
-    if not value.strip():
-        raise ValueError("must not be blank")
-    if value != value.strip():
-        raise ValueError("must not begin or end with space")
-    return value
+# Columns of a charge that a rule may match, and those by which a driver may keep to its own.
+COLUMNS = (
+    "ProviderName", "BillingAccountId", "SubAccountId", "ServiceName", "ChargeCategory",
+    "ResourceId", "CommitmentDiscountId", "scope",
+)  # fmt: skip
+TAG = "tag:"
+SameColumn = Literal[
+    "BillingAccountId", "SubAccountId", "ServiceName", "ResourceId", "CommitmentDiscountId", "scope"
+]
+REQUESTS = "Requests"  # the unit that the driver `requests` stands for
 
 
-def _path(value: str) -> str:
-    path = value.strip("/")
-    if not path:
-        raise ValueError("must name a scope, such as root/payments")
-    return path
-
-
-def _number(value: object) -> object:
-    if isinstance(value, bool):
-        raise ValueError("must be a number")
-    return value
-
-
-def _list(value: object) -> object:
-    return [value] if isinstance(value, str | int) else value
-
-
-def _some(values: tuple[str, ...]) -> tuple[str, ...]:
-    if not values:
-        raise ValueError("must list at least one value")
-    return values
-
-
-def _match(match: dict[MatchColumn, tuple[str, ...]]) -> dict[MatchColumn, tuple[str, ...]]:
+def _match(match: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
     if not match:
         raise ValueError("must name at least one column, or it would take every charge")
-    paths = tuple(_path(value) for value in match.get("scope", ()))
+    for name in match:
+        if name not in COLUMNS and not (name.startswith(TAG) and name.removeprefix(TAG).strip()):
+            known = ", ".join(COLUMNS)
+            raise ValueError(f"knows no column {name!r}; expected {known} or tag:KEY")
+    paths = tuple(scope_path(value) for value in match.get("scope", ()))
     return match | {"scope": paths} if paths else match
 
 
-Text = Annotated[str, BeforeValidator(_text)]
-ScopePath = Annotated[Text, AfterValidator(_path)]
-Values = Annotated[tuple[Text, ...], BeforeValidator(_list), AfterValidator(_some)]
-Match = Annotated[dict[MatchColumn, Values], AfterValidator(_match)]
-Weight = Annotated[
-    Decimal,
-    BeforeValidator(_number),
-    Field(ge=0, max_digits=38, decimal_places=18),
-    PlainSerializer(lambda weight: str(Fraction(weight)), when_used="json"),
-]
+Match = Annotated[dict[str, Values], AfterValidator(_match)]
 
 
 class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class TagRule(_Model):
-    """A tag that names owners: by their own names, or by the aliases given here."""
+class Dated(_Model):
+    """What holds from a charge day to a charge day, both included; without them, always."""
 
-    key: Text
-    aliases: dict[Text, Text] = {}
+    since: date | None = Field(None, alias="from", description="First charge day it holds for.")
+    until: date | None = Field(None, alias="to", description="Last charge day it holds for.")
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Dated:
+        if self.since and self.until and self.until < self.since:
+            raise ValueError(f"ends on {self.until}, before it begins on {self.since}")
+        return self
+
+    def holds_on(self, day: date) -> bool:
+        """Whether it holds on a charge day."""
+        return (self.since or date.min) <= day <= (self.until or date.max)
 
 
-class ScopeRule(_Model):
-    """The owner of a scope and of all below it, unless a longer path says otherwise.
+class Owner(Dated):
+    """A business unit that cost may end at; `parent` is the one that it is a part of."""
 
-    A scope is a place in a provider's own hierarchy: a compartment, an account, a resource group,
-    a project.
-    """
+    name: Text
+    parent: Text | None = None
 
-    path: ScopePath
+
+class PatternRule(_Model):
+    """A regular expression (RE2) that the whole value of a tag must match, and its owner."""
+
+    match: Pattern
     owner: Text
 
 
-class Driver(_Model):
-    """What a pool is split by: direct cost (neither field set), direct usage, or fixed weights."""
+class TagRule(Dated):
+    """Tags that name owners: by the owners' own names, by aliases, or by patterns in their order.
 
+    The keys are asked in their order. `invalid` values say nothing, and are named in the evidence.
+    `compare: spelling` looks at letters and digits alone. `providers` keeps it to some of them.
+    """
+
+    key: Values
+    aliases: dict[Text, Text] = {}
+    patterns: tuple[PatternRule, ...] = ()
+    invalid: Annotated[
+        tuple[Text, ...], BeforeValidator(as_list, json_schema_input_type=str | list[str])
+    ] = ()
+    compare: Compare = "case"
+    providers: Values | None = None
+
+
+class ScopeRule(Dated):
+    """What a scope and all below it inherit, unless a longer path says otherwise.
+
+    A scope is a place in a provider's own hierarchy: a compartment, an account, a resource group,
+    a project. `tags` are those that charges without them take as their own (effective tags).
+    """
+
+    path: ScopePath
+    owner: Text | None = None
+    tags: dict[Text, Text] = {}
+    provider: Text | None = None
+
+    @model_validator(mode="after")
+    def _says_something(self) -> ScopeRule:
+        if self.owner is None and not self.tags:
+            raise ValueError("must have an owner, or tags")
+        return self
+
+
+class PlaceRule(Dated):
+    """The owner of a place finer than a scope: a network, a cluster, a namespace, an account."""
+
+    name: Text
+    match: Match
+    owner: Text
+
+
+_WORDS: dict[str, dict[str, Any]] = {
+    "cost": {"kind": "cost"},
+    "requests": {"usage": REQUESTS},
+    "even": {"kind": "even"},
+    "last known": {"kind": "last known"},
+}
+_BY = ("cost", "usage", "weights", "fixed")
+_SAYS = (
+    "must be cost, requests, even, last known, {cost: direct}, {usage: unit}, {weights: table} or "
+    "{fixed: {owner: weight}}; the first three of the latter may have `same`"
+)
+
+
+class Driver(_Model):
+    """What a pool is split by.
+
+    Direct cost (reporting currency), direct usage in one unit, the same parts for all, the shares
+    of the last day that had any, a table of weights by day, or fixed weights. `same` weighs only
+    charges with the same values in these columns as the shared charge: what it belongs to.
+    """
+
+    kind: Literal["cost", "even", "last known"] | None = None
     usage: Text | None = None
+    weights: Text | None = None
     fixed: dict[Text, Weight] | None = None
+    same: Annotated[
+        tuple[SameColumn, ...], BeforeValidator(as_list, json_schema_input_type=str | list[str])
+    ] = ()
 
     @model_validator(mode="before")
     @classmethod
-    def _one_of_three(cls, value: object) -> object:
-        if value == "cost":
-            return {}
-        if isinstance(value, dict) and list(value) in (["usage"], ["fixed"]):
-            (given,) = value.values()
-            if given is not None:
-                return value
-        raise ValueError("must be cost, {usage: unit} or {fixed: {owner: weight}}")
+    def _one_of_them(cls, value: object) -> object:
+        if isinstance(value, str) and value in _WORDS:
+            return _WORDS[value]
+        if isinstance(value, dict):
+            by = [name for name in value if name != "same"]
+            if len(by) == 1 and by[0] in _BY and value[by[0]] is not None:
+                given = {k: v for k, v in value.items() if k != "cost"}
+                if by == ["cost"] and value["cost"] == "direct":
+                    return {**given, "kind": "cost"}
+                if by != ["cost"] and not ("same" in value and by[0] in ("fixed", "weights")):
+                    return given
+        raise ValueError(_SAYS)
 
     @model_validator(mode="after")
     def _something_to_split_by(self) -> Driver:
@@ -140,109 +192,157 @@ class Driver(_Model):
             raise ValueError("at least one fixed weight must be greater than zero")
         return self
 
+    @property
+    def text(self) -> str:
+        """The driver in words, as it is stored beside each share."""
+        if self.fixed is not None:
+            return "fixed"
+        if self.weights is not None:
+            return f"weights {self.weights}"
+        by = self.kind or f"usage {self.usage}"
+        return f"{by} of the same {', '.join(self.same)}" if self.same else by
 
-class Pool(_Model):
-    """A shared cost: which charges go into it, and by what it is split.
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, core: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        columns = list(get_args(SameColumn))
+        same = {"anyOf": [{"enum": columns}, {"type": "array", "items": {"enum": columns}}]}
+
+        def mapping(name: str, value: dict[str, Any], **further: Any) -> dict[str, Any]:
+            return {
+                "type": "object",
+                "properties": {name: value, **further},
+                "required": [name],
+                "additionalProperties": False,
+            }
+
+        weight = {"anyOf": [{"type": "number", "minimum": 0}, {"type": "string"}]}
+        return {
+            "description": str(cls.__doc__).partition("\n")[0],
+            "anyOf": [
+                {"enum": list(_WORDS)},
+                mapping("cost", {"const": "direct"}, same=same),
+                mapping("usage", {"type": "string"}, same=same),
+                mapping("weights", {"type": "string"}),
+                mapping("fixed", {"type": "object", "additionalProperties": weight}),
+            ],
+        }
+
+
+class Below(_Model):
+    """All owners below one in the hierarchy."""
+
+    below: Text
+
+
+class Pool(Dated):
+    """A shared cost: which charges go into it, by what it is split, and among whom.
 
     A charge belongs to the pool if, for each column of `match`, it has one of the values listed;
-    for `scope` the values are paths, and all below them belongs too.
+    for `scope` the values are paths, and all below them belongs too. The first driver that gives
+    any recipient a weight above zero splits it; if none does, it is `unallocated`. `recipients`
+    are owners or other pools; without them, all owners.
     """
 
     name: Text
     match: Match
-    driver: Driver
+    drivers: Annotated[
+        tuple[Driver, ...],
+        BeforeValidator(as_list, json_schema_input_type=Driver | list[Driver]),
+        Field(min_length=1),
+    ]
+    recipients: tuple[Text | Below, ...] = ()
+
+    @property
+    def same(self) -> tuple[str, ...]:
+        """The columns that any of its drivers keeps to, in one order."""
+        used = {column for driver in self.drivers for column in driver.same}
+        return tuple(column for column in COLUMNS if column in used)
+
+
+class WeightRow(_Model):
+    """The weight of an owner from a day on, until the table has a later day."""
+
+    day: date = Field(alias="date")
+    owner: Text
+    weight: Weight
+
+
+class WeightTable(_Model):
+    """Weights by day: on a charge day those of the table's newest date that is not after it."""
+
+    rows: tuple[WeightRow, ...]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _rows_alone(cls, value: object) -> object:
+        return {"rows": value} if isinstance(value, list | tuple) else value
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, core: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        row = {
+            "type": "object",
+            "properties": {
+                "date": {"type": "string", "format": "date"},
+                "owner": {"type": "string"},
+                "weight": {"anyOf": [{"type": "number", "minimum": 0}, {"type": "string"}]},
+            },
+            "required": ["date", "owner", "weight"],
+            "additionalProperties": False,
+        }
+        return {
+            "description": "A CSV file (date,owner,weight) beside rules.yaml, or its rows.",
+            "anyOf": [{"type": "string"}, {"type": "array", "items": row}],
+        }
+
+    def on(self, day: date) -> tuple[WeightRow, ...]:
+        """The rows that hold on a charge day."""
+        newest = max((row.day for row in self.rows if row.day <= day), default=None)
+        return tuple(row for row in self.rows if row.day == newest)
 
 
 class Rules(_Model):
     """All of `rules.yaml`. Without any rule every charge is `unallocated`."""
 
-    owners: tuple[Text, ...] = ()
+    owners: tuple[Owner, ...] = ()
     tags: tuple[TagRule, ...] = ()
+    places: tuple[PlaceRule, ...] = ()
     scopes: tuple[ScopeRule, ...] = ()
     pools: tuple[Pool, ...] = ()
+    weights: dict[Text, WeightTable] = {}
+
+    @field_validator("owners", mode="before", json_schema_input_type=tuple[str | Owner, ...])
+    @classmethod
+    def _names_alone(cls, value: object) -> object:
+        if not isinstance(value, list | tuple):
+            return value
+        return [v if isinstance(v, dict | Owner) else {"name": v} for v in value]
 
     @model_validator(mode="after")
     def _consistent(self) -> Rules:
-        findings = list(_findings(self))
-        if findings:
-            raise ValidationError.from_exception_data("Rules", findings)
+        # Here, since what is checked across entries knows the entries.
+        from finops_pipeline.allocate.findings import findings
+
+        found = list(findings(self))
+        if found:
+            raise ValidationError.from_exception_data("Rules", found)
         return self
 
     @property
+    def owner_names(self) -> tuple[str, ...]:
+        """The owners by name, in their order."""
+        return tuple(owner.name for owner in self.owners)
+
+    @property
+    def content(self) -> str:
+        """The rules as JSON, the same for the same rules however the file is written."""
+        shown = self.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+        return json.dumps(shown, sort_keys=True, ensure_ascii=False)
+
+    @property
     def hash(self) -> str:
-        """The name of this rule set: the same for the same rules, however the file is written."""
-        content = json.dumps(self.model_dump(mode="json"), sort_keys=True)
-        return hashlib.sha256(content.encode()).hexdigest()[:32]
-
-
-def load_rules(path: Path | None) -> Rules:
-    """Read and check `rules.yaml`; None means no rules. Raises ConfigError for a wrong file."""
-    if path is None:
-        return Rules()
-    try:
-        given = read_yaml(path.read_text(encoding="utf-8"))
-        return Rules.model_validate({} if given is None else given)
-    except OSError as error:
-        raise ConfigError(
-            f"{path}: cannot be read ({error.strerror}). Write it (see docs/allocation.md), "
-            "or correct or remove `rules` in finops.yaml."
-        ) from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: not UTF-8 at byte {error.start}; save it as UTF-8") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not readable as YAML: {error}") from None
-    except ValidationError as error:
-        raise ConfigError(f"{path}: {explain_validation(error)}") from None
-
-
-def _findings(rules: Rules) -> Iterator[InitErrorDetails]:
-    """What single entries cannot know: names that are unknown, reserved or used twice."""
-    owners: _Places = [(("owners", i), name) for i, name in enumerate(rules.owners)]
-    pools: _Places = [(("pools", i, "name"), pool.name) for i, pool in enumerate(rules.pools)]
-    yield from _repeated(owners, fold)
-    yield from _repeated(pools, fold)
-    yield from _repeated([(("tags", i, "key"), tag.key) for i, tag in enumerate(rules.tags)])
-    yield from _repeated(
-        [(("scopes", i, "path"), rule.path) for i, rule in enumerate(rules.scopes)]
-    )
-    for place, name in owners + pools:
-        if fold(name) == UNALLOCATED:
-            yield _finding("is reserved for cost without an owner; use another name", place, name)
-    for place, owner in _references(rules):
-        if owner not in rules.owners:
-            known = ", ".join(rules.owners) or "none yet"
-            yield _finding(f"must be one of owners ({known}), or be added there", place, owner)
-    yield from _ambiguous_aliases(rules)
-
-
-def _references(rules: Rules) -> Iterator[tuple[_Place, str]]:
-    for i, tag in enumerate(rules.tags):
-        yield from ((("tags", i, "aliases", value), owner) for value, owner in tag.aliases.items())
-    for i, rule in enumerate(rules.scopes):
-        yield ("scopes", i, "owner"), rule.owner
-    for i, pool in enumerate(rules.pools):
-        yield from ((("pools", i, "driver", "fixed", o), o) for o in pool.driver.fixed or ())
-
-
-def _ambiguous_aliases(rules: Rules) -> Iterator[InitErrorDetails]:
-    names = {fold(owner): owner for owner in rules.owners}
-    for i, tag in enumerate(rules.tags):
-        places: _Places = [(("tags", i, "aliases", value), value) for value in tag.aliases]
-        yield from _repeated(places, fold)
-        for place, value in places:
-            if names.get(fold(value), tag.aliases[value]) != tag.aliases[value]:
-                yield _finding("names another owner itself; remove the alias", place, value)
-
-
-def _repeated(names: _Places, key: Callable[[str], str] = str) -> Iterator[InitErrorDetails]:
-    first: dict[str, _Place] = {}
-    for place, name in names:
-        if key(name) in first:
-            where = ".".join(map(str, first[key(name)]))
-            yield _finding(f"stands already at {where}; keep one of the two", place, name)
-        first.setdefault(key(name), place)
-
-
-def _finding(message: str, place: _Place, value: str) -> InitErrorDetails:
-    error = PydanticCustomError("rules", "{message}", {"message": message})
-    return InitErrorDetails(type=error, loc=place, input=value)
+        """The name of this rule set: the hash of its content."""
+        return hashlib.sha256(self.content.encode()).hexdigest()[:32]

@@ -7,26 +7,33 @@ shares is made here; the charges are split where they are stored.
 
 from __future__ import annotations
 
-import re
+import hashlib
+import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from decimal import Context, Decimal, DivisionByZero, Inexact, InvalidOperation, Overflow
+from datetime import date
+from decimal import Decimal
 from fractions import Fraction
+from typing import Any
 
-from finops_pipeline.allocate.rules import UNALLOCATED, Driver, Pool, Rules
+from finops_pipeline.allocate.in_force import RulesOfDay
+from finops_pipeline.allocate.rules import Driver, Pool
+from finops_pipeline.allocate.terms import UNALLOCATED
+from finops_pipeline.allocate.weights import EXACT, DayOfDirects
+
+LAST_KNOWN = "last known"
 
 _STEPS = 10**12
-# Room for any sum of DECIMAL(38,18); a sum that would lose a digit is an error.
-_EXACT = Context(prec=1000, traps=[InvalidOperation, DivisionByZero, Overflow, Inexact])
 
 
 @dataclass(frozen=True, slots=True)
 class Share:
     """The part of a pool that one owner takes: between two running totals of 12 digits.
 
-    `fraction` is the part before rounding; `weight` is in units of the driver, None where the
-    pool falls back to `unallocated`.
+    `fraction` is the part before rounding; `weight` is in units of the driver, None where the part
+    is not by a weight of the owner's own. `route` says, where the part comes through other pools,
+    how it came: a JSON list of steps.
     """
 
     pool: str
@@ -37,76 +44,165 @@ class Share:
     share_before: Decimal
     share_after: Decimal
     fraction: str
+    pool_part: str = ""
+    route: str | None = None
 
     @property
     def share(self) -> Decimal:
         """The exact share; the shares of a pool sum to 1."""
-        return _EXACT.subtract(self.share_after, self.share_before)
+        return EXACT.subtract(self.share_after, self.share_before)
 
 
-@dataclass(frozen=True, slots=True)
-class Direct:
-    """What an owner has of its own on the charge day: cost (reporting currency), usage by unit."""
+@dataclass(frozen=True)
+class Known:
+    """The shares of an earlier day, by owner, before rounding."""
 
-    owner: str
-    cost: Decimal
-    usage: Mapping[str, Decimal]
+    day: date
+    fractions: Mapping[str, Fraction]
 
 
-def shares(rules: Rules, pool: Pool, direct: Sequence[Direct]) -> list[Share]:
-    """The shares of `pool`, by owner in sorted order.
+Earlier = Callable[[str, str], Known | None]
 
-    Only `rules.owners` take part, with what is above zero: credits count as nothing. A part that
-    rounds to nothing at 12 digits is left out. Without any weight the whole pool is `unallocated`.
+
+@dataclass(frozen=True)
+class _Split:
+    """A pool's parts by taker, an owner or a pool, and by which driver."""
+
+    driver: str
+    parts: Mapping[str, Fraction]
+    weights: Mapping[str, Decimal]
+
+
+class DayOfShares:
+    """Shares of the pools of one charge day.
+
+    `earlier` gives the shares of the last day before on which a pool was split by a weight.
     """
-    weights = _weights(rules, pool.driver, direct)
-    if not weights:
-        zero, one = _decimal(0), _decimal(_STEPS)
-        return [Share(pool.name, UNALLOCATED, 1, "fallback", None, zero, one, "1/1")]
-    driver = _driver_text(pool.driver)
+
+    def __init__(
+        self, of_day: RulesOfDay, directs: DayOfDirects, earlier: Earlier = lambda pool, part: None
+    ) -> None:
+        self._rules = of_day
+        self._directs = directs
+        self._earlier = earlier
+        self.rests_on: dict[tuple[str, str], Known] = {}  # earlier shares that were taken
+
+    def shares(self, name: str, part: str = "") -> list[Share]:
+        """The shares of a pool, by owner in sorted order; without any weight it is `unallocated`.
+
+        What is below zero, a credit, counts as nothing. A part that rounds to nothing at 12 digits
+        is left out. `part` is what the charges belong to (`ownership.part_of`).
+        """
+        split = self._split(self._rules.pools[name], part)
+        routes = list(self._routes(name, split))
+        ends: dict[str, Fraction] = defaultdict(Fraction)
+        for owner, fraction, _ in routes:
+            ends[owner] += fraction
+        through = {owner for owner, _, steps in routes if len(steps) > 1}
+        taken: list[Share] = []
+        running, before = Fraction(0), _decimal(0)
+        for owner, fraction in sorted(ends.items()):
+            running += fraction
+            after = _decimal(_steps(running))
+            if after > before:
+                steps = [s for o, _, s in routes if o == owner] if owner in through else None
+                weight = split.weights.get(owner)
+                share = Share(
+                    name, owner, len(taken) + 1, split.driver, weight, before, after,
+                    f"{fraction.numerator}/{fraction.denominator}", part,
+                    None if steps is None else json.dumps(steps, ensure_ascii=False),
+                )  # fmt: skip
+                taken.append(share)
+            before = after
+        return taken
+
+    def _routes(
+        self, name: str, split: _Split
+    ) -> Iterator[tuple[str, Fraction, list[dict[str, str]]]]:
+        """Each way on which a part of a pool reaches an owner: its fraction, and its steps."""
+        for taker, fraction in sorted(split.parts.items()):
+            step = {
+                "pool": name,
+                "to": taker,
+                "driver": split.driver,
+                "fraction": f"{fraction.numerator}/{fraction.denominator}",
+            }
+            if taker in split.weights:
+                step["weight"] = format(split.weights[taker].normalize(), "f")
+            if taker not in self._rules.pools or split.driver.startswith(LAST_KNOWN):
+                yield taker, fraction, [step]
+                continue
+            inner = self._split(self._rules.pools[taker], "")
+            for owner, of_inner, steps in self._routes(taker, inner):
+                yield owner, fraction * of_inner, [step, *steps]
+
+    def _split(self, pool: Pool, part: str) -> _Split:
+        takers = self._rules.recipients(pool)
+        values = json.loads(part) if part else {}
+        for driver in pool.drivers:
+            if driver.kind == LAST_KNOWN:
+                found = self._last_known(pool, part)
+            else:
+                weights = {t: w for t, w in self._weights(driver, values).items() if w > 0}
+                kept = {t: weights[t] for t in takers if t in weights and t != pool.name}
+                if driver.kind == "even":
+                    kept = {t: Decimal(1) for t in takers}
+                found = _Split(driver.text, _parts(kept), kept) if kept else None
+            if found is not None:
+                return found
+        return _Split(UNALLOCATED, {UNALLOCATED: Fraction(1)}, {})
+
+    def _weights(self, driver: Driver, values: Mapping[str, str | None]) -> Mapping[str, Decimal]:
+        if driver.fixed is not None:
+            return driver.fixed
+        if driver.weights is not None:
+            return {row.owner: row.weight for row in self._rules.weights(driver.weights).values()}
+        if driver.kind == "even":
+            return {}
+        return self._directs.weights(driver.usage, driver.same, values)
+
+    def _last_known(self, pool: Pool, part: str) -> _Split | None:
+        """The shares of the last day that had any, among those who are owners today."""
+        known = self._earlier(pool.name, part)
+        if known is None:
+            return None
+        kept = {o: f for o, f in known.fractions.items() if o in self._rules.owners}
+        whole = sum(kept.values(), Fraction(0))
+        if not whole:
+            return None
+        self.rests_on[pool.name, part] = known
+        parts = {owner: fraction / whole for owner, fraction in kept.items()}
+        return _Split(f"{LAST_KNOWN} of {known.day.isoformat()}", parts, {})
+
+
+def method_of(of_day: RulesOfDay, name: str) -> str:
+    """A hash of how a pool is split on a day, and all pools that it feeds: not of what goes in."""
+
+    def described(pool: Pool) -> list[Any]:
+        takers = of_day.recipients(pool)
+        drivers = [
+            {
+                **driver.model_dump(mode="json", exclude_defaults=True),
+                "table": {
+                    owner: str(row.weight)
+                    for owner, row in of_day.weights(driver.weights).items()
+                    if owner in takers
+                }
+                if driver.weights
+                else {},
+            }
+            for driver in pool.drivers
+        ]
+        inner = [described(of_day.pools[t]) for t in takers if t in of_day.pools]
+        return [pool.name, list(takers), drivers, inner]
+
+    content = json.dumps(described(of_day.pools[name]), sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()[:12]
+
+
+def _parts(weights: Mapping[str, Decimal]) -> dict[str, Fraction]:
     total = sum(map(Fraction, weights.values()), Fraction(0))
-    taken: list[Share] = []
-    running, before = Fraction(0), _decimal(0)
-    for owner, weight in sorted(weights.items()):
-        part = Fraction(weight) / total
-        running += part
-        after = _decimal(_steps(running))
-        if after > before:
-            position, ratio = len(taken) + 1, f"{part.numerator}/{part.denominator}"
-            taken.append(Share(pool.name, owner, position, driver, weight, before, after, ratio))
-        before = after
-    return taken
-
-
-def fold_unit(unit: str) -> str:
-    """A unit as it is compared: `OCPU Hours`, as OCI writes it, is `OCPU-Hours`, as FOCUS does."""
-    return re.sub(r"[ -]+", "-", unit.strip())
-
-
-def _weights(rules: Rules, driver: Driver, direct: Iterable[Direct]) -> dict[str, Decimal]:
-    """The weights above zero. An owner given in several entries has their sum."""
-    sums: dict[str, Decimal] = defaultdict(Decimal)
-    for owner, weight in _amounts(driver, direct):
-        sums[owner] = _EXACT.add(sums[owner], weight)
-    return {owner: sums[owner] for owner in rules.owners if sums[owner] > 0}
-
-
-def _amounts(driver: Driver, direct: Iterable[Direct]) -> Iterator[tuple[str, Decimal]]:
-    if driver.fixed is not None:
-        yield from driver.fixed.items()
-    elif driver.usage is None:
-        yield from ((one.owner, one.cost) for one in direct)
-    else:
-        wanted = fold_unit(driver.usage)
-        for one in direct:
-            used = (n for unit, n in one.usage.items() if fold_unit(unit) == wanted)
-            yield from ((one.owner, n) for n in used)
-
-
-def _driver_text(driver: Driver) -> str:
-    if driver.fixed is not None:
-        return "fixed"
-    return "cost" if driver.usage is None else f"usage {driver.usage}"
+    return {taker: Fraction(weight) / total for taker, weight in weights.items()}
 
 
 def _steps(share: Fraction) -> int:

@@ -85,10 +85,10 @@ def focus_columns() -> tuple[Column, ...]:
 DAILY_DIMENSIONS = (
     "BillingAccountId", "BillingAccountName", "BillingCurrency", "BillingPeriodStart",
     "BillingPeriodEnd", "ChargeCategory", "ChargeClass", "ChargeDescription", "ChargeFrequency",
-    "ConsumedUnit", "InvoiceIssuerName", "PricingCategory", "PricingUnit", "ProviderName",
-    "PublisherName", "RegionId", "RegionName", "ResourceId", "ResourceName", "ResourceType",
-    "ServiceCategory", "ServiceName", "ServiceSubcategory", "SkuId", "SkuMeter", "SubAccountId",
-    "SubAccountName", "Tags",
+    "CommitmentDiscountId", "ConsumedUnit", "InvoiceIssuerName", "PricingCategory", "PricingUnit",
+    "ProviderName", "PublisherName", "RegionId", "RegionName", "ResourceId", "ResourceName",
+    "ResourceType", "ServiceCategory", "ServiceName", "ServiceSubcategory", "SkuId", "SkuMeter",
+    "SubAccountId", "SubAccountName", "Tags",
 )  # fmt: skip
 DAILY_METRICS = (
     "BilledCost", "ConsumedQuantity", "ContractedCost", "EffectiveCost", "ListCost",

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from finops_pipeline.allocate.rules import load_rules
+from finops_pipeline.allocate.load import load_rules
 from finops_pipeline.config import Settings
 from finops_pipeline.ingest.diagnosis import diagnose
 from finops_pipeline.lake.place import StoreFailing, StoreRefused

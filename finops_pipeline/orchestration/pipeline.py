@@ -14,7 +14,8 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from finops_pipeline.allocate.rules import Rules, load_rules
+from finops_pipeline.allocate.load import load_rules
+from finops_pipeline.allocate.rules import Rules
 from finops_pipeline.config import WORK, Settings, Source
 from finops_pipeline.engine.duckdb import DuckDBEngine
 from finops_pipeline.engine.kept import keep_in

@@ -83,7 +83,8 @@ class _Case:
         place = (figure["x_Source"], figure["x_ChargeDay"].isoformat())
         decision = figure["x_OwnershipId"]
         decided = self._some("ownership", place, lambda t: t.ownership_id == decision)
-        shares = [] if figure["x_Pool"] is None else self._shares(place, figure["x_Pool"])
+        part = decided[0]["pool_part"] if decided else ""
+        shares = [] if figure["x_Pool"] is None else self._shares(place, figure["x_Pool"], part)
         charges = self._charges(place)
         amounts = {name: figure[name] for name in METRICS}
         whole = {name: _sum(c.amounts[name] for c in charges) for name in METRICS}
@@ -188,8 +189,8 @@ class _Case:
             for row in self._rows(found)
         ]
 
-    def _shares(self, place: tuple[str, str], pool: str) -> list[PoolShare]:
-        rows = self._some("shares", place, lambda t: t.pool == pool)
+    def _shares(self, place: tuple[str, str], pool: str, part: str) -> list[PoolShare]:
+        rows = self._some("shares", place, lambda t: (t.pool == pool) & (t.pool_part == part))
         names = PoolShare.__dataclass_fields__
         found = [PoolShare(**{name: row[name] for name in names}) for row in rows]
         return sorted(found, key=lambda share: share.position)

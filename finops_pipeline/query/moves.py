@@ -311,6 +311,7 @@ def _parts(
             owned.x_Source == shares.share_source,
             owned.x_ChargeDay == shares.share_day,
             owned.pool == shares.share_pool,
+            owned.pool_part == shares.share_pool_part,
         ],
     )
     none, whole = (ibis.literal(Decimal(n)).cast(SHARE) for n in (0, 1))
@@ -344,7 +345,15 @@ def _part(
 def _decisions(moment: str) -> ir.Table:
     decisions = ibis.table(ibis_schema(tables()["ownership"]), name=OWNERSHIP[moment])
     return decisions.select(
-        "source", "charge_day", "ownership_id", "owner", "pool", "tier", "rule", "rule_set"
+        "source",
+        "charge_day",
+        "ownership_id",
+        "owner",
+        "pool",
+        "pool_part",
+        "tier",
+        "rule",
+        "rule_set",
     )
 
 
@@ -366,5 +375,6 @@ def _shares(moment: str) -> ir.Table:
         share_source="source",
         share_day="charge_day",
         share_pool="pool",
+        share_pool_part="pool_part",
         share_owner="owner",
     )

@@ -12,6 +12,7 @@ from functools import cache
 import ibis
 import ibis.expr.types as ir
 
+from finops_pipeline.allocate.terms import UNALLOCATED
 from finops_pipeline.contracts.forms import MONEY, SHARE, ibis_schema
 from finops_pipeline.contracts.tables import (
     DAILY_DIMENSIONS,
@@ -26,14 +27,18 @@ _RATE = ("x_ExchangeRate", "x_ExchangeRateDate", "x_ExchangeRateSource", "x_Repo
 _PLACE = ("x_Source", "x_ChargeDay", "x_ScopeId", "x_ScopePath")
 GROUP = (*DAILY_DIMENSIONS, *_PLACE, *_RATE)
 METRICS = (*DAILY_METRICS, *REPORTING_METRICS)
-_SUBJECT = {
+SUBJECT = {
     "provider": "ProviderName",
+    "billing_account_id": "BillingAccountId",
     "sub_account_id": "SubAccountId",
     "service": "ServiceName",
+    "charge_category": "ChargeCategory",
     "resource_id": "ResourceId",
+    "commitment_discount_id": "CommitmentDiscountId",
     "scope_path": "x_ScopePath",
     "tags": "Tags",
 }
+SCOPE = "x_ScopePath"  # what rules call `scope`
 
 
 @cache
@@ -49,7 +54,7 @@ def daily_sql() -> Sql:
 
 def ownership_id(charges: ir.Table) -> ir.StringValue:
     """The identifier of the decision that charges rest on: a hash of all that it may look at."""
-    return text_hash([charges[column] for column in _SUBJECT.values()])
+    return text_hash([charges[column] for column in SUBJECT.values()])
 
 
 def _daily() -> ir.Table:
@@ -73,32 +78,34 @@ def subjects_sql() -> Sql:
         source="x_Source",
         charge_day="x_ChargeDay",
         ownership_id="x_OwnershipId",
-        **_SUBJECT,
+        **SUBJECT,
     ).distinct()
     return Sql(subjects.order_by("charge_day", "ownership_id"))
 
 
 @cache
-def direct_sql() -> Sql:
-    """The pools' drivers: direct cost (reporting currency) and usage by owner, day and unit."""
+def direct_sql(same: tuple[str, ...] = ()) -> Sql:
+    """The pools' drivers: direct cost (reporting currency) and usage by taker, day and unit.
+
+    A taker is an owner or a pool; `same` are further columns, as rules name them, to tell apart.
+    """
     owned = _owned()
-    direct = owned.filter(owned.owner.notnull())
+    taken = owned.filter((owned.owner != UNALLOCATED) | owned.owner.isnull())
+    further = {name: taken[SCOPE if name == "scope" else name] for name in same}
+    keys = {
+        "charge_day": taken.x_ChargeDay,
+        "taker": taken.owner.coalesce(taken.pool),
+        "unit": taken.ConsumedUnit,
+        **further,
+    }
     return Sql(
-        direct.group_by(charge_day="x_ChargeDay", owner="owner", unit="ConsumedUnit")
+        taken.group_by(**keys)
         .aggregate(
-            cost=direct.x_ReportingEffectiveCost.sum().fill_null(0),
-            quantity=direct.ConsumedQuantity.sum().fill_null(0),
+            cost=taken.x_ReportingEffectiveCost.sum().fill_null(0),
+            quantity=taken.ConsumedQuantity.sum().fill_null(0),
         )
-        .order_by("charge_day", "owner", "unit")
+        .order_by(*keys)
     )
-
-
-@cache
-def used_pools_sql() -> Sql:
-    """The pools that decisions name, by charge day."""
-    decisions = _decisions()
-    pools = decisions.filter(decisions.pool.notnull()).select("charge_day", "pool").distinct()
-    return Sql(pools.order_by("charge_day", "pool"))
 
 
 @cache
@@ -115,11 +122,17 @@ def allocated_sql() -> Sql:
         AllocatedMethodId=none,
         AllocatedResourceId=none,
         AllocatedResourceName=none,
+        AllocatedTags=none,
         AllocatedMethodDetails=none,
     )
     shares = _shares()
     pooled = owned.filter(owned.pool.notnull()).join(
-        shares, [owned.pool == shares.share_pool, owned.x_ChargeDay == shares.share_charge_day]
+        shares,
+        [
+            owned.pool == shares.share_pool,
+            owned.pool_part == shares.share_pool_part,
+            owned.x_ChargeDay == shares.share_charge_day,
+        ],
     )
     split = pooled.select(
         **_common(pooled),
@@ -129,13 +142,14 @@ def allocated_sql() -> Sql:
         x_BusinessUnit=pooled.share_owner,
         AllocatedMethodId=pooled.method_id,
         AllocatedResourceId=pooled.share_owner,
-        AllocatedResourceName=pooled.share_owner,
+        AllocatedResourceName=pooled.owner_path,
+        AllocatedTags=pooled.owner_tags,
         AllocatedMethodDetails=pooled.details,
     )
     both = direct.union(split)
     identity = [both[name] for name in (*GROUP, "x_BusinessUnit", "x_Rule", "x_OwnershipId")]
     schema = ibis_schema(tables()["allocated_costs"])
-    complete = both.mutate(x_AllocationId=text_hash(identity), AllocatedTags=none)
+    complete = both.mutate(x_AllocationId=text_hash(identity))
     return Sql(
         complete.select(**{name: complete[name].cast(schema[name]) for name in schema.names})
     )
@@ -173,8 +187,8 @@ def _owned() -> ir.Table:
 def _decisions() -> ir.Table:
     return ibis.table(
         {
-            "charge_day": "date", "ownership_id": str, "owner": str, "pool": str, "tier": str,
-            "rule": str, "rule_set": str,
+            "charge_day": "date", "ownership_id": str, "owner": str, "pool": str,
+            "pool_part": str, "tier": str, "rule": str, "rule_set": str,
         },
         name="decisions",
     )  # fmt: skip
@@ -183,12 +197,14 @@ def _decisions() -> ir.Table:
 def _shares() -> ir.Table:
     return ibis.table(
         {
-            "charge_day": "date", "pool": str, "owner": str, "share_before": SHARE,
-            "share_after": SHARE, "share": SHARE, "method_id": str, "details": str,
+            "charge_day": "date", "pool": str, "pool_part": str, "owner": str,
+            "share_before": SHARE, "share_after": SHARE, "share": SHARE, "method_id": str,
+            "owner_path": str, "owner_tags": str, "details": str,
         },
         name="pool shares",
     ).rename(
-        share_charge_day="charge_day", share_pool="pool", share_owner="owner",
+        share_charge_day="charge_day", share_pool="pool", share_pool_part="pool_part",
+        share_owner="owner",
         before="share_before", after="share_after",
     )  # fmt: skip
 
@@ -219,7 +235,7 @@ def sums_sql(table: str, name: str) -> Sql:
 def unallocated_sql() -> Sql:
     """Effective cost of the table `allocated` without an owner, by charge day and currency."""
     rows = ibis.table(ibis_schema(tables()["allocated_costs"]), name="allocated")
-    nobody = rows.filter(rows.x_BusinessUnit == "unallocated")
+    nobody = rows.filter(rows.x_BusinessUnit == UNALLOCATED)
     found = nobody.group_by(day="x_ChargeDay", currency="BillingCurrency").aggregate(
         cost=nobody.EffectiveCost.sum()
     )

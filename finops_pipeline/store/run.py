@@ -8,7 +8,6 @@ parts is the sum of its charges, to the last digit, in every currency (promise 3
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -19,26 +18,24 @@ from typing import Any
 
 import pyarrow as pa
 
-from finops_pipeline.allocate.ownership import Decider, Subject
+from finops_pipeline.allocate.ownership import Decider
 from finops_pipeline.allocate.rules import Rules
-from finops_pipeline.allocate.shares import Direct, Share, shares
+from finops_pipeline.allocate.shares import LAST_KNOWN
 from finops_pipeline.contracts.check import Violation, violations
-from finops_pipeline.contracts.forms import arrow_schema
-from finops_pipeline.contracts.tables import tables
 from finops_pipeline.engine.protocol import Engine
 from finops_pipeline.lake.days import by_day, chunks
 from finops_pipeline.lake.delta import LakeFile, LakeTable, Partition
 from finops_pipeline.lake.home import Home
+from finops_pipeline.store.affected import affected_days, earlier_fingerprint
 from finops_pipeline.store.allocated import (
     METRICS,
     allocated_sql,
     daily_sql,
-    direct_sql,
-    subjects_sql,
     sums_sql,
     unallocated_sql,
-    used_pools_sql,
 )
+from finops_pipeline.store.allocation import NOTHING_EARLIER, allocate
+from finops_pipeline.store.earlier import EarlierShares
 
 _CHUNK = 500_000  # charges that are worked on at a time
 
@@ -66,38 +63,73 @@ class Store:
         self.engine = engine
         self.rules = rules
         self.decider = Decider(rules)
+        self._rests_on: dict[date, str] = {}
         self._seen = {name: home.table(name).seen() for name in _TABLES}
         self._charges = _by_day(home.table("focus_costs").files(source), 1)
 
     def fingerprint(self, day: date) -> str:
-        """A hash of all that a stored day is made from."""
-        made_from = (
-            [f.fingerprint for f in self._charges.get(day.isoformat(), ())],
-            self.rules.hash,
-            daily_sql().text,
-            allocated_sql().text,
-        )
-        return hashlib.sha256(repr(made_from).encode()).hexdigest()[:32]
+        """What names a stored day: its charges, the rules of the day, and earlier shares."""
+        return self._charged(day) + self._ruled(day) + self._rests_on.get(day, NOTHING_EARLIER)
+
+    def _charged(self, day: date) -> str:
+        """A hash of the charges that a day is made from, and of how."""
+        charges = [f.fingerprint for f in self._charges.get(day.isoformat(), ())]
+        return _hash(charges, daily_sql().text, allocated_sql().text)
+
+    def _ruled(self, day: date) -> str:
+        return _hash(self.decider.calendar.on(day).hash)
 
     def stale_days(self) -> list[date]:
-        """The charge days whose stored figures are not made from what is there now, in order."""
+        """The charge days whose stored figures are not made from what is there now, in order.
+
+        A day that was made by other rules is stale only if those of now would make it otherwise.
+        """
         stored = _by_day(self._table("allocated_costs").files(self.source), 2)
-        made = {day: {f.fingerprint for f in files} for day, files in stored.items()}
-        return [
-            date.fromisoformat(day)
-            for day in sorted(self._charges.keys() | made.keys())
-            if made.get(day, set())
-            != ({self.fingerprint(date.fromisoformat(day))} if day in self._charges else set())
-        ]
+        names = {day: {f.fingerprint for f in files} for day, files in stored.items()}
+        stale: set[date] = set()
+        by_other_rules: list[date] = []
+        for text in self._charges.keys() | names.keys():
+            day, made = date.fromisoformat(text), names.get(text, set())
+            if len(made) != 1 or text not in self._charges:
+                stale.add(day)
+                continue
+            (name,) = made
+            charged, ruled = self._charged(day), self._ruled(day)
+            if not name.startswith(charged):
+                stale.add(day)
+            elif name[len(charged) :][: len(ruled)] != ruled:
+                by_other_rules.append(day)
+        stale |= affected_days(self.home, self.engine, self.source, self.decider, by_other_rules)
+        return sorted(stale | self._rest_otherwise(names, stale))
+
+    def _rest_otherwise(self, names: Mapping[str, set[str]], stale: set[date]) -> set[date]:
+        """The days that fall back on earlier shares which are others now."""
+        fall_back = {
+            p.name for p in self.rules.pools if any(d.text == LAST_KNOWN for d in p.drivers)
+        }
+        found: set[date] = set()
+        if not fall_back:
+            return found
+        earlier = EarlierShares(self._table("shares"), self.source)
+        for text, made in names.items():
+            day = date.fromisoformat(text)
+            if day in stale or not fall_back & self.decider.calendar.on(day).pools.keys():
+                continue
+            wanted = earlier_fingerprint(self.home, self.source, self.decider, day, earlier)
+            self._rests_on[day] = wanted
+            if not all(name.endswith(wanted) for name in made):
+                found.add(day)
+        return found
 
     def run(
         self, days: Sequence[date], progress: Callable[[str], None] = lambda _: None
     ) -> list[StoredDay]:
         """Allocate and store these charge days; a day that breaks keeps its last good data."""
         results: list[StoredDay] = []
+        earlier = EarlierShares(self._table("shares"), self.source, days)
         files: dict[str, list[LakeFile]] = defaultdict(list)
         for chunk in chunks(days, self._rows, _CHUNK):
-            made, done = self._chunk(chunk)
+            made, done = self._chunk(chunk, earlier)
             results += done
             broken = {d.day.isoformat() for d in done if d.problems}
             for name, written in made.items():
@@ -123,70 +155,23 @@ class Store:
         table = self._table("focus_costs")
         return sum(table.rows(f) for f in self._charges.get(day.isoformat(), ()))
 
-    def _chunk(self, days: Sequence[date]) -> tuple[dict[str, list[LakeFile]], list[StoredDay]]:
+    def _chunk(
+        self, days: Sequence[date], earlier: EarlierShares
+    ) -> tuple[dict[str, list[LakeFile]], list[StoredDay]]:
         table = self._table("focus_costs")
         files = [f for d in days for f in self._charges.get(d.isoformat(), ())]
         if not files:
             return {}, [StoredDay(d, 0, {}, {}) for d in days]
         self.engine.bind_files("charges", table.table, [table.location(f) for f in files])
         self.engine.make("daily", daily_sql())
-        made = {"ownership": self._ownership(), "shares": self._shares()}
-        made["allocated_costs"] = self._costs(days)
-        return made, self._results(days, made["allocated_costs"])
-
-    def _ownership(self) -> list[LakeFile]:
-        subjects = self.engine.rows(subjects_sql())
-        decided = [self.decider.decide(Subject(**s)) for s in _subjects(subjects)]
-        columns = {
-            name: pa.array([getattr(d, name) for d in decided], pa.string())
-            for name in ("owner", "pool", "tier", "rule", "evidence")
+        made = allocate(self.engine, self.source, self.decider, earlier)
+        self._rests_on |= made.earlier
+        written = {
+            "ownership": self._write("ownership", made.ownership),
+            "shares": self._write("shares", made.shares),
+            "allocated_costs": self._costs(days),
         }
-        columns["rule_set"] = pa.array([self.rules.hash] * len(decided), pa.string())
-        rows = pa.table(
-            {
-                c.name: columns[c.name] if c.name in columns else subjects.column(c.name)
-                for c in tables()["ownership"].columns
-            }
-        )
-        self.engine.keep("decisions", rows)
-        return self._write("ownership", rows)
-
-    def _shares(self) -> list[LakeFile]:
-        direct = _direct(self.engine.rows(direct_sql()).to_pylist())
-        used = self.engine.rows(used_pools_sql()).to_pylist()
-        pools = {pool.name: pool for pool in self.rules.pools}
-        found = [
-            (row["charge_day"], share)
-            for row in used
-            for share in shares(self.rules, pools[row["pool"]], direct.get(row["charge_day"], ()))
-        ]
-        rows = [self._share_row(day, share) for day, share in found]
-        table = pa.Table.from_pylist(rows, schema=arrow_schema(tables()["shares"]))
-        methods = [f"{share.pool}@{self.rules.hash[:12]}" for _, share in found]
-        details = [_method_details(share) for _, share in found]
-        self.engine.keep(
-            "pool shares",
-            table.append_column("method_id", pa.array(methods, pa.string())).append_column(
-                "details", pa.array(details, pa.string())
-            ),
-        )
-        return self._write("shares", table)
-
-    def _share_row(self, day: date, share: Share) -> dict[str, Any]:
-        return {
-            "source": self.source,
-            "charge_day": day,
-            "pool": share.pool,
-            "owner": share.owner,
-            "position": share.position,
-            "driver": share.driver,
-            "weight": share.weight,
-            "share_before": share.share_before,
-            "share_after": share.share_after,
-            "share": share.share_after - share.share_before,
-            "fraction": share.fraction,
-            "rule_set": self.rules.hash,
-        }
+        return written, self._results(days, written["allocated_costs"])
 
     def _costs(self, days: Sequence[date]) -> list[LakeFile]:
         """Write the allocated figures, one file for each provider, day and owner."""
@@ -269,34 +254,8 @@ def _by_day(files: Sequence[LakeFile], position: int) -> dict[str, list[LakeFile
     return found
 
 
-def _subjects(rows: pa.Table) -> list[dict[str, Any]]:
-    wanted = ("provider", "sub_account_id", "service", "resource_id", "scope_path", "tags")
-    columns = [rows.column(name).to_pylist() for name in wanted]
-    return [dict(zip(wanted, values, strict=True)) for values in zip(*columns, strict=True)]
-
-
-def _direct(rows: Sequence[Mapping[str, Any]]) -> dict[date, list[Direct]]:
-    """The owners' direct cost and usage by charge day."""
-    cost: dict[tuple[date, str], Decimal] = defaultdict(Decimal)
-    usage: dict[tuple[date, str], dict[str, Decimal]] = defaultdict(dict)
-    for row in rows:
-        key = (row["charge_day"], row["owner"])
-        cost[key] += row["cost"]
-        if row["unit"] is not None:
-            usage[key][row["unit"]] = row["quantity"]
-    found: dict[date, list[Direct]] = defaultdict(list)
-    for (day, owner), amount in sorted(cost.items()):
-        found[day].append(Direct(owner, amount, usage[day, owner]))
-    return found
-
-
-def _method_details(share: Share) -> str:
-    """FOCUS 1.3 AllocatedMethodDetails of a share: its ratio, and what was weighed."""
-    element: dict[str, Any] = {"AllocatedRatio": str(share.share_after - share.share_before)}
-    if share.weight is not None:
-        unit = share.driver.removeprefix("usage ")
-        element |= {"UsageUnit": unit, "UsageQuantity": format(share.weight.normalize(), "f")}
-    return json.dumps({"Elements": [element]}, separators=(",", ":"))
+def _hash(*made_from: object) -> str:
+    return hashlib.sha256(repr(made_from).encode()).hexdigest()[:16]
 
 
 _Sums = dict[date, dict[str, dict[str, Decimal | None]]]

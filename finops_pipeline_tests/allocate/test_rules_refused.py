@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from finops_pipeline.allocate.rules import load_rules
+from finops_pipeline.allocate.load import load_rules
 from finops_pipeline.config import ConfigError
 
 
@@ -28,12 +28,19 @@ def pools(text: str) -> str:
 
 def pool(match: str = "ServiceName: N", driver: str = "cost", name: str = "p") -> str:
     """A pool of such a file."""
-    return f"{{name: {name}, match: {{{match}}}, driver: {driver}}}"
+    return f"{{name: {name}, match: {{{match}}}, drivers: {driver}}}"
 
 
 UNKNOWN = "must be one of owners (a, b), or be added there, not 'c'"
-ONE_OF = "'ProviderName', 'SubAccountId', 'ServiceName', 'ResourceId' or 'scope'"
-DRIVER = "Value error, must be cost, {usage: unit} or {fixed: {owner: weight}}, not "
+ONE_OF = (
+    "ProviderName, BillingAccountId, SubAccountId, ServiceName, ChargeCategory, ResourceId, "
+    "CommitmentDiscountId, scope"
+)
+DRIVER = (
+    "Value error, must be cost, requests, even, last known, {cost: direct}, {usage: unit}, "
+    "{weights: table} or {fixed: {owner: weight}}; the first three of the latter may have `same`, "
+    "not "
+)
 REFUSALS = {
     "unknown owner of an alias": (
         "owners: [a, b]\ntags: [{key: t, aliases: {x: c}}]",
@@ -45,7 +52,7 @@ REFUSALS = {
     ),
     "unknown owner of a weight": (
         pools(pool(driver="{fixed: {a: 1, b: 1}}")),
-        "pools.0.driver.fixed.b: must be one of owners (a), or be added there, not 'b'",
+        "pools.0.drivers.0.fixed.b: must be an owner or a pool (a, p), or be added, not 'b'",
     ),
     "no owners at all": (
         "scopes: [{path: r, owner: a}]",
@@ -57,7 +64,7 @@ REFUSALS = {
     ),
     "owner twice": (
         "owners: [a, b, A]",
-        "owners.2: stands already at owners.0; keep one of the two, not 'A'",
+        "owners.2.name: stands already at owners.0.name; keep one of the two, not 'A'",
     ),
     "pool twice": (
         pools(f"{pool()}, {pool()}"),
@@ -81,7 +88,7 @@ REFUSALS = {
     ),
     "reserved owner": (
         "owners: [Unallocated]",
-        "owners.0: is reserved for cost without an owner; use another name, not 'Unallocated'",
+        "owners.0.name: is reserved for cost without an owner; use another name, not 'Unallocated'",
     ),
     "reserved pool": (
         pools(pool(name="unallocated")),
@@ -89,24 +96,25 @@ REFUSALS = {
     ),
     "negative weight": (
         pools(pool(driver="{fixed: {a: -0.5}}")),
-        "pools.0.driver.fixed.a: Input should be greater than or equal to 0, not Decimal('-0.5')",
+        "pools.0.drivers.0.fixed.a: Input should be greater than or equal to 0, "
+        "not Decimal('-0.5')",
     ),
     "weights of zero": (
         pools(pool(driver="{fixed: {a: 0}}")),
-        "pools.0.driver: Value error, at least one fixed weight must be greater than zero, "
+        "pools.0.drivers.0: Value error, at least one fixed weight must be greater than zero, "
         "not {'fixed': {'a': 0}}",
     ),
     "weight that is not a number": (
         pools(pool(driver="{fixed: {a: yes}}")),
-        "pools.0.driver.fixed.a: Value error, must be a number, not True",
+        "pools.0.drivers.0.fixed.a: Value error, must be a number, not True",
     ),
     "weight of infinity": (
         pools(pool(driver="{fixed: {a: Infinity}}")),
-        "pools.0.driver.fixed.a: Input should be a finite number, not 'Infinity'",
+        "pools.0.drivers.0.fixed.a: Input should be a finite number, not 'Infinity'",
     ),
     "weight too fine": (
         pools(pool(driver="{fixed: {a: 1e-19}}")),
-        "pools.0.driver.fixed.a: Decimal input should have no more than 18 decimal places, "
+        "pools.0.drivers.0.fixed.a: Decimal input should have no more than 18 decimal places, "
         "not '1e-19'",
     ),
     "empty match": (
@@ -120,7 +128,8 @@ REFUSALS = {
     ),
     "unknown column": (
         pools(pool(match="Service: N")),
-        f"pools.0.match.Service.[key]: Input should be {ONE_OF}, not 'Service'",
+        f"pools.0.match: Value error, knows no column 'Service'; expected {ONE_OF} or tag:KEY, "
+        "not {'Service': 'N'}",
     ),
     "number for text": (
         pools(pool(match="SubAccountId: 4711")),
@@ -138,22 +147,120 @@ REFUSALS = {
         "owners: [a]\ntags: [{key: t, aliases: {no: a}}]",
         "tags.0.aliases.0.[key]: Value error, must be text; put it in quotes, not False",
     ),
-    "blank": ("owners: [' ']", "owners.0: Value error, must not be blank, not ' '"),
+    "blank": ("owners: [' ']", "owners.0.name: Value error, must not be blank, not ' '"),
     "space around": (
         "owners: ['a ']",
-        "owners.0: Value error, must not begin or end with space, not 'a '",
+        "owners.0.name: Value error, must not begin or end with space, not 'a '",
     ),
-    "other driver": (pools(pool(driver="costs")), f"pools.0.driver: {DRIVER}'costs'"),
+    "other driver": (pools(pool(driver="costs")), f"pools.0.drivers.0: {DRIVER}'costs'"),
     "two drivers": (
         pools(pool(driver="{usage: GB, fixed: {a: 1}}")),
-        f"pools.0.driver: {DRIVER}{{'usage': 'GB', 'fixed': {{'a': 1}}}}",
+        f"pools.0.drivers.0: {DRIVER}{{'usage': 'GB', 'fixed': {{'a': 1}}}}",
     ),
     "driver of nothing": (
         pools(pool(driver="{usage: null}")),
-        f"pools.0.driver: {DRIVER}{{'usage': None}}",
+        f"pools.0.drivers.0: {DRIVER}{{'usage': None}}",
     ),
-    "driver without a value": (pools(pool(driver="{}")), f"pools.0.driver: {DRIVER}{{}}"),
-    "missing": (pools("{name: p, match: {ServiceName: N}}"), "pools.0.driver: Field required"),
+    "driver without a value": (pools(pool(driver="{}")), f"pools.0.drivers.0: {DRIVER}{{}}"),
+    "same of fixed weights": (
+        pools(pool(driver="{fixed: {a: 1}, same: ResourceId}")),
+        f"pools.0.drivers.0: {DRIVER}{{'fixed': {{'a': 1}}, 'same': 'ResourceId'}}",
+    ),
+    "no drivers": (
+        pools(pool(driver="[]")),
+        "pools.0.drivers: Value should have at least 1 item after validation, not 0, not []",
+    ),
+    "an end before the beginning": (
+        "owners: [{name: a, from: 2025-02-01, to: 2025-01-31}]",
+        "owners.0: Value error, ends on 2025-01-31, before it begins on 2025-02-01, not {'name': "
+        "'a', 'from': datetime.date(2025, 2, 1), 'to': datetime.date(2025, 1, 31)}",
+    ),
+    "a parent that is no owner": (
+        "owners: [a, {name: b, parent: c}]",
+        f"owners.1.parent: {UNKNOWN}",
+    ),
+    "a hierarchy that goes round": (
+        "owners: [{name: a, parent: b}, {name: b, parent: c}, {name: c, parent: a}]",
+        "owners.0.parent: is part of itself: a → b → c → a, not 'b'",
+    ),
+    "a pool called as an owner": (
+        pools(pool(name="A")),
+        "pools.0.name: is an owner already (owners.0.name); use another name, not 'A'",
+    ),
+    "pools that feed each other": (
+        pools(
+            "{name: p, match: {ServiceName: N}, drivers: cost, recipients: [a, q]}, "
+            "{name: q, match: {ServiceName: M}, drivers: cost, recipients: [r]}, "
+            "{name: r, match: {ServiceName: O}, drivers: {fixed: {p: 1}}, recipients: [p, a]}"
+        ),
+        "pools.0.recipients: the pool feeds itself: p → q → r → p, not 'q'",
+    ),
+    "a pool that feeds itself": (
+        pools("{name: p, match: {ServiceName: N}, drivers: even, recipients: [p, a]}"),
+        "pools.0.recipients: the pool feeds itself: p → p, not 'p'",
+    ),
+    "a pool that feeds one that keeps to its own": (
+        pools(
+            "{name: p, match: {ServiceName: N}, drivers: cost, recipients: [q]}, "
+            "{name: q, match: {ServiceName: M}, drivers: {cost: direct, same: SubAccountId}}"
+        ),
+        "pools.0.recipients: a pool with a driver that has `same` takes no cost of another pool, "
+        "which is the same as nothing; name owners, or another pool, not 'q'",
+    ),
+    "a recipient that is nobody": (
+        pools("{name: p, match: {ServiceName: N}, drivers: even, recipients: [a, z]}"),
+        "pools.0.recipients.1: must be an owner or a pool (a, p), or be added, not 'z'",
+    ),
+    "below nobody": (
+        pools("{name: p, match: {ServiceName: N}, drivers: even, recipients: [{below: z}]}"),
+        "pools.0.recipients.0.below: must be one of owners (a), or be added there, not 'z'",
+    ),
+    "a table that is not there": (
+        pools(pool(driver="{weights: heads}")),
+        "pools.0.drivers.0.weights: must be one of weights (none yet), not 'heads'",
+    ),
+    "a weight of nobody": (
+        "owners: [a]\nweights: {heads: [{date: 2025-01-01, owner: z, weight: 1}]}",
+        "weights.heads.0.owner: must be an owner or a pool (a), or be added, not 'z'",
+    ),
+    "a pattern that looks back": (
+        "owners: [a]\ntags: [{key: t, patterns: [{match: '(x)\\1', owner: a}]}]",
+        "tags.0.patterns.0.match: Value error, must be a regular expression of RE2: invalid escape "
+        "sequence: \\1, not '(x)\\\\1'",
+    ),
+    "a pattern too long": (
+        f"owners: [a]\ntags: [{{key: t, patterns: [{{match: {'x' * 501}, owner: a}}]}}]",
+        "tags.0.patterns.0.match: Value error, must have at most 500 characters, "
+        f"not '{'x' * 501}'",
+    ),
+    "a pattern too large": (
+        "owners: [a]\ntags: [{key: t, patterns: [{match: '((a{100}){100}){100}', owner: a}]}]",
+        "tags.0.patterns.0.match: Value error, must be a regular expression of RE2: invalid "
+        "repetition size: {100}, not '((a{100}){100}){100}'",
+    ),
+    "a value that is an alias and invalid": (
+        "owners: [a]\ntags: [{key: t, aliases: {x: a}, invalid: [n/a, X]}]",
+        "tags.0.invalid.1: is an alias too; keep one of the two, not 'X'",
+    ),
+    "two owners of one spelling": (
+        "owners: [data-lake, data lake]\ntags: [{key: t, compare: spelling}]",
+        "tags.0.compare: reads the owners 'data-lake' and 'data lake' as the same; rename one, "
+        "not 'spelling'",
+    ),
+    "a scope that says nothing": (
+        "scopes: [{path: r}]",
+        "scopes.0: Value error, must have an owner, or tags, not {'path': 'r'}",
+    ),
+    "a key of two rules": (
+        "tags: [{key: [s, t]}, {key: [u, t], providers: AWS}, {key: t, to: 2024-12-31}]",
+        "tags.2.key: stands already at tags.0.key; keep one of the two, not 't'",
+    ),
+    "a place twice": (
+        "owners: [a]\nplaces: [{name: p, match: {SubAccountId: '1'}, owner: a}, "
+        "{name: P, match: {SubAccountId: '2'}, owner: a}]",
+        "places.1.name: stands already at places.0.name; keep one of the two, not 'P'",
+    ),
+    "missing": (pools("{name: p, match: {ServiceName: N}}"), "pools.0.drivers: Field required"),
     "unknown key": ("owner: [a]", "owner: Extra inputs are not permitted, not ['a']"),
     "not a mapping": (
         "[a]",
@@ -172,7 +279,7 @@ def test_what_is_wrong_is_said_with_its_place_and_value(
 def test_all_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
     text = "owners: [a, a]\nscopes: [{path: r, owner: b}]"
     assert [line.split(":")[0] for line in refusal(tmp_path, text).splitlines()] == [
-        "owners.1",
+        "owners.1.name",
         "scopes.0.owner",
     ]
 

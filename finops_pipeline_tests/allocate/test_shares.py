@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable
+from datetime import date
 from decimal import ROUND_HALF_UP, Context, Decimal, Inexact
 from fractions import Fraction
 
@@ -10,11 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from finops_pipeline.allocate.in_force import Calendar
 from finops_pipeline.allocate.rules import Rules
-from finops_pipeline.allocate.shares import Direct, Share, fold_unit, shares
+from finops_pipeline.allocate.shares import DayOfShares, Share
+from finops_pipeline.allocate.weights import DayOfDirects, Direct, fold_unit
 from finops_pipeline_tests.allocate.worked_examples import Example, worked_examples
 
 D = Decimal
+DAY = date(2025, 1, 1)
 WIDE = Context(prec=200)
 EXAMPLES = {name: e for name, e in worked_examples().items() if name != "whose is it?"}
 OWNERS = ("web", "payments", "search", "data", "mobile")
@@ -22,14 +27,19 @@ OWNERS = ("web", "payments", "search", "data", "mobile")
 
 def rules(driver: object = "cost", owners: tuple[str, ...] = OWNERS) -> Rules:
     """Rules with one pool."""
-    pool = {"name": "net", "match": {"ServiceName": "NET"}, "driver": driver}
+    pool = {"name": "net", "match": {"ServiceName": "NET"}, "drivers": driver}
     return Rules.model_validate({"owners": owners, "pools": [pool]})
 
 
 def split(driver: object, *direct: Direct) -> list[Share]:
     """The shares of the one pool."""
-    given_rules = rules(driver)
-    return shares(given_rules, given_rules.pools[0], direct)
+    return shares(rules(driver), direct)
+
+
+def shares(given_rules: Rules, direct: Iterable[Direct]) -> list[Share]:
+    """The shares of the first pool of these rules on a day."""
+    of_day = Calendar(given_rules).on(DAY)
+    return DayOfShares(of_day, DayOfDirects(direct)).shares(given_rules.pools[0].name)
 
 
 def cost(owner: str, amount: str | Decimal) -> Direct:
@@ -116,7 +126,7 @@ def test_units_are_the_same_with_hyphen_or_space(unit: str) -> None:
 
 def test_upper_and_lower_case_are_different_units() -> None:
     taken = split({"usage": "GB-Hours"}, Direct("web", D(0), {"Gb-Hours": D(3)}))
-    assert taken[0].driver == "fallback"
+    assert taken[0].driver == "unallocated"
 
 
 def test_fixed_weights_need_nobody_to_have_cost() -> None:
@@ -130,14 +140,14 @@ def test_fixed_weights_need_nobody_to_have_cost() -> None:
 @pytest.mark.parametrize("direct", [[], [cost("web", "0")], [cost("web", "-1")]])
 @pytest.mark.parametrize("driver", ["cost", {"usage": "GB"}])
 def test_without_a_weight_the_pool_is_unallocated(driver: object, direct: list[Direct]) -> None:
-    whole = Share("net", "unallocated", 1, "fallback", None, D(0), D(1), "1/1")
+    whole = Share("net", "unallocated", 1, "unallocated", None, D(0), D(1), "1/1")
     assert split(driver, *direct) == [whole]
 
 
 @pytest.mark.parametrize("example", EXAMPLES.values(), ids=EXAMPLES)
 def test_the_guide_is_right(example: Example) -> None:
     direct = [_direct(row) for row in example.rows]
-    taken = shares(example.rules, example.rules.pools[0], direct)
+    taken = shares(example.rules, direct)
     whole = D(next(h for h in example.rows[0] if h.startswith("part of ")).split()[-1])
     found = [
         (s.owner, s.weight, s.share_after, s.share, part)
@@ -181,7 +191,7 @@ def exact(direct: list[Direct]) -> dict[str, Fraction]:
     units: dict[str, int] = {}
     for one in direct:
         shifted = one.cost.scaleb(18, context=WIDE)
-        units[one.owner] = units.get(one.owner, 0) + int(shifted)
+        units[one.taker] = units.get(one.taker, 0) + int(shifted)
     takers = {owner: max(units.get(owner, 0), 0) for owner in OWNERS}
     whole = sum(takers.values())
     return {owner: Fraction(n, whole) for owner, n in takers.items() if n} or {
@@ -227,7 +237,7 @@ def test_the_order_of_the_input_does_not_matter(
     chance.shuffle(shuffled)
     chance.shuffle(owners)
     other = rules(owners=tuple(owners))
-    one, two = split("cost", *direct), shares(other, other.pools[0], shuffled)
+    one, two = split("cost", *direct), shares(other, shuffled)
     assert [(s.owner, s.share_after, s.weight) for s in one] == [
         (s.owner, s.share_after, s.weight) for s in two
     ]

@@ -22,10 +22,10 @@ tags:
 pools:
   - name: thirds
     match: {ServiceName: [straße]}
-    driver: {fixed: {shop: 1, web: 2}}
+    drivers: {fixed: {shop: 1, web: 2}}
   - name: by-cost
     match: {ServiceName: [Object_Storage]}
-    driver: cost
+    drivers: cost
 """
 
 _COSTS = [

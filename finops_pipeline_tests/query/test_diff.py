@@ -18,7 +18,7 @@ from finops_pipeline_tests.query.history import History, charge, day, moment
 RULES = """
 owners: [web, data]
 tags: [{key: team, aliases: {shop: web}}]
-pools: [{name: net, match: {ServiceName: [NETWORK]}, driver: cost}]
+pools: [{name: net, match: {ServiceName: [NETWORK]}, drivers: cost}]
 """
 RATE = "2025-01-01,EUR,USD,1.1"
 

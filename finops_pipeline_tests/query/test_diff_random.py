@@ -20,8 +20,8 @@ RULES = """
 owners: [web, data, ops]
 tags: [{key: team, aliases: {shop: SHOP}}]
 pools:
-  - {name: net, match: {ServiceName: [NETWORK]}, driver: cost}
-  - {name: sup, match: {ServiceName: [SUPPORT]}, driver: {fixed: {web: 1, data: 1, ops: 1}}}
+  - {name: net, match: {ServiceName: [NETWORK]}, drivers: cost}
+  - {name: sup, match: {ServiceName: [SUPPORT]}, drivers: {fixed: {web: 1, data: 1, ops: 1}}}
 """
 REPORT_KINDS = {"new", "repeated", "restated", "corrected", "rewritten", "restored"}
 COSTS = st.decimals(-(10**6), 10**6, places=18).map(lambda d: format(d, "f"))

@@ -33,8 +33,8 @@ RULES = """
 owners: [web, data, ops]
 tags: [{key: team, aliases: {storefront: web}}]
 pools:
-  - {name: network, match: {ServiceName: [NETWORK]}, driver: cost}
-  - {name: support, match: {ServiceName: [SUPPORT]}, driver: {fixed: {web: 1, data: 1, ops: 1}}}
+  - {name: network, match: {ServiceName: [NETWORK]}, drivers: cost}
+  - {name: support, match: {ServiceName: [SUPPORT]}, drivers: {fixed: {web: 1, data: 1, ops: 1}}}
 """
 ROWS = [
     line(ref="web-1", cost="0.05", **{"tags/team": "storefront"}),

@@ -1,0 +1,72 @@
+"""Reading `rules.yaml` and the tables of weights that it names."""
+
+from __future__ import annotations
+
+import csv
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+
+import yaml
+from pydantic import ValidationError
+
+from finops_pipeline.allocate.rules import Rules
+from finops_pipeline.config import ConfigError, explain_validation
+from finops_pipeline.exact_yaml import read_yaml
+
+_HEADER = ["date", "owner", "weight"]
+
+
+def load_rules(path: Path | None) -> Rules:
+    """Read and check `rules.yaml`; None means no rules. Raises ConfigError for a wrong file."""
+    if path is None:
+        return Rules()
+    try:
+        given = read_yaml(_read(path, "Write it (see docs/allocation.md), or correct or remove "
+                                      "`rules` in finops.yaml."))  # fmt: skip
+        return Rules.model_validate(_with_tables({} if given is None else given, path))
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not readable as YAML: {error}") from None
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {explain_validation(error)}") from None
+
+
+def _read(path: Path, cure: str) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}). {cure}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not UTF-8 at byte {error.start}; save it as UTF-8") from None
+
+
+def _with_tables(given: object, path: Path) -> object:
+    """The rules with the rows of each weights file in place of its name."""
+    if not isinstance(given, dict) or not isinstance(given.get("weights"), dict):
+        return given
+    tables = {
+        name: _table(path.parent / table) if isinstance(table, str) else table
+        for name, table in given["weights"].items()
+    }
+    return {**given, "weights": tables}
+
+
+def _table(path: Path) -> list[dict[str, object]]:
+    """The rows of a weights file: date, owner, weight. Raises ConfigError naming the line."""
+    text = _read(path, "Write it (date,owner,weight), or correct `weights` in the rules.")
+    lines = csv.reader(text.splitlines(), strict=True)
+    try:
+        if (header := next(lines, [])) != _HEADER:
+            raise ConfigError(f"{path}: line 1: expected {','.join(_HEADER)}, not {header}")
+        return [_row(path, lines.line_num, cells) for cells in lines if cells]
+    except csv.Error as error:
+        raise ConfigError(f"{path}: line {lines.line_num}: no CSV: {error}") from None
+
+
+def _row(path: Path, line: int, cells: list[str]) -> dict[str, object]:
+    if len(cells) != len(_HEADER):
+        raise ConfigError(f"{path}: line {line}: expected {len(_HEADER)} cells, not {cells}")
+    day, owner, weight = (cell.strip() for cell in cells)
+    try:
+        return {"date": day, "owner": owner, "weight": Decimal(weight)}
+    except InvalidOperation:
+        raise ConfigError(f"{path}: line {line}: weight is no number: {weight!r}") from None

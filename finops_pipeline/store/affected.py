@@ -1,0 +1,123 @@
+"""Which stored days another rule set would make otherwise.
+
+The decisions that are stored are held against those that the rules of now make, once for each
+distinct subject; and each pool's way of being split against the one of now. So a rule that no
+stored subject can match affects no day.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import date
+from typing import Any
+
+import ibis
+import ibis.expr.types as ir
+import pyarrow as pa
+
+from finops_pipeline.allocate.ownership import Decider
+from finops_pipeline.allocate.shares import LAST_KNOWN, DayOfShares, Known, method_of
+from finops_pipeline.allocate.subject import Subject
+from finops_pipeline.allocate.terms import UNALLOCATED
+from finops_pipeline.allocate.weights import DayOfDirects
+from finops_pipeline.contracts.forms import ibis_schema
+from finops_pipeline.contracts.tables import tables
+from finops_pipeline.engine.functions import text_hash
+from finops_pipeline.engine.protocol import Engine
+from finops_pipeline.lake.home import Home
+from finops_pipeline.store.allocated import SUBJECT
+from finops_pipeline.store.allocation import used_fingerprint
+from finops_pipeline.store.earlier import EarlierShares
+
+_DECIDED = ("effective_tags", "owner", "pool", "pool_part", "tier", "rule", "evidence")
+_OWNERSHIP, _OTHERWISE = "ownership held against rules", "decisions made otherwise"
+
+
+def affected_days(
+    home: Home, engine: Engine, source: str, decider: Decider, days: Sequence[date]
+) -> set[date]:
+    """The stored days whose owners or pools the rules of now would decide otherwise."""
+    of_stretch: dict[int, list[date]] = defaultdict(list)
+    for day in days:
+        of_stretch[decider.calendar.stretch(day)].append(day)
+    found: set[date] = set()
+    for some in of_stretch.values():
+        found |= _decided_otherwise(home, engine, source, decider, some)
+        found |= _split_otherwise(home, source, decider, [d for d in some if d not in found])
+    return found
+
+
+def _decided_otherwise(
+    home: Home, engine: Engine, source: str, decider: Decider, days: Sequence[date]
+) -> set[date]:
+    """Days of one stretch: any of them stands for all when a subject is decided."""
+    table = home.table("ownership")
+    wanted = {day.isoformat() for day in days}
+    files = [f for f in table.files(source) if f.partition[1] in wanted]
+    engine.bind_files(_OWNERSHIP, table.table, [table.location(f) for f in files])
+    stored = _stored()
+    columns = [*SUBJECT, *_DECIDED]
+    rows = engine.rows(engine.compile(stored.select("key", *columns).distinct())).to_pylist()
+    otherwise = [row["key"] for row in rows if not _same(row, decider, days[0])]
+    if not otherwise:
+        return set()
+    engine.keep(_OTHERWISE, pa.table({"made_otherwise": pa.array(otherwise, pa.string())}))
+    keys = ibis.table({"made_otherwise": str}, name=_OTHERWISE)
+    touched = stored.semi_join(keys, stored.key == keys.made_otherwise)
+    return set(
+        engine.rows(engine.compile(touched.select("charge_day").distinct()))
+        .column("charge_day")
+        .to_pylist()
+    )
+
+
+def _stored() -> ir.Table:
+    ownership = ibis.table(ibis_schema(tables()["ownership"]), name=_OWNERSHIP)
+    columns = [ownership[name] for name in (*SUBJECT, *_DECIDED)]
+    return ownership.mutate(key=text_hash(columns))
+
+
+def _same(row: dict[str, Any], decider: Decider, day: date) -> bool:
+    made = decider.decide(Subject(**{name: row[name] for name in SUBJECT}), day)
+    return all(getattr(made, name) == row[name] for name in _DECIDED)
+
+
+def _split_otherwise(home: Home, source: str, decider: Decider, days: Sequence[date]) -> set[date]:
+    table = home.table("shares")
+    known = {f.partition[1]: f for f in table.files(source)}
+    found = set()
+    for day in days:
+        rows = table.read(known[day.isoformat()]).to_pylist() if day.isoformat() in known else []
+        of_day = decider.calendar.on(day)
+        methods = {(row["pool"], row["method"]) for row in rows}
+        if any(p not in of_day.pools or method_of(of_day, p) != m for p, m in methods):
+            found.add(day)
+    return found
+
+
+def earlier_fingerprint(
+    home: Home, source: str, decider: Decider, day: date, earlier: EarlierShares
+) -> str:
+    """The fingerprint of the earlier shares that a stored day would rest on now."""
+    table = home.table("shares")
+    of_day = decider.calendar.on(day)
+    used: dict[tuple[str, str], Known] = {}
+    for file in table.files(source, day.isoformat()):
+        for row in table.read(file).to_pylist():
+            pool = of_day.pools.get(row["pool"])
+            if pool is None or not _reached_last_known(pool.drivers, row["driver"]):
+                continue
+            made = DayOfShares(of_day, DayOfDirects(()), lambda p, part: earlier.last(p, part, day))
+            made.shares(row["pool"], row["pool_part"])
+            used |= made.rests_on
+    return used_fingerprint(used)
+
+
+def _reached_last_known(drivers: Sequence[Any], driver: str) -> bool:
+    """Whether the pool had no weight by the drivers before `last known`."""
+    texts = [d.text for d in drivers]
+    if LAST_KNOWN not in texts:
+        return False
+    place = texts.index(LAST_KNOWN)
+    return driver == UNALLOCATED or driver.startswith(LAST_KNOWN) or driver in texts[place:]
