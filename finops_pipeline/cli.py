@@ -8,19 +8,16 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, overload
 
 import typer
 
 from finops_pipeline import console
-from finops_pipeline.config import ConfigError, Settings
-from finops_pipeline.lake.forgotten import ForgottenError
-from finops_pipeline.lake.place import StoreFailing, StoreRefused
-from finops_pipeline.lake.room import no_room
+from finops_pipeline.cli_options import Config, Since, Until, day_of, period, settings_of, teaching
+from finops_pipeline.cli_rules import rules_app
+from finops_pipeline.config import Settings
 
 if TYPE_CHECKING:
     from finops_pipeline.query.model import CostQuery
@@ -31,24 +28,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Cloud bills into figures that people act on and auditors trust.",
 )
+app.add_typer(rules_app, name="rules")
 
 _TIMES = [
     "%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S%z",
     "%Y-%m-%dT%H:%M:%S.%f", "%Y-%m-%dT%H:%M:%S.%f%z",
 ]  # fmt: skip
 Format = Literal["table", "json", "csv"]
-Config = Annotated[
-    Path | None,
-    typer.Option("--config", help="finops.yaml; by default the one here, else the demo's."),
-]
-Since = Annotated[
-    datetime | None,
-    typer.Option("--from", formats=["%Y-%m-%d"], help="First charge day."),
-]
-Until = Annotated[
-    datetime | None,
-    typer.Option("--to", formats=["%Y-%m-%d"], help="Last charge day."),
-]
 Where = Annotated[
     list[str] | None,
     typer.Option("--where", help="dimension=value,value; keeps only these."),
@@ -81,11 +67,11 @@ def demo(
     """Make a tenancy, run the whole pipeline, show the result."""
     from finops_pipeline.demo.command import DemoError, make_demo
 
-    with _teaching(DemoError), console.bar(f"making {rows:,} rows of {days} days") as progress:
+    with teaching(DemoError), console.bar(f"making {rows:,} rows of {days} days") as progress:
         config, made = make_demo(home, days=days, rows=rows, progress=progress)
     if not made:
         console.say(f"the demo's reports are there already: {config.parent}")
-    settings = _settings(config)
+    settings = settings_of(config)
     _run(settings, (), None, None, full=False)
     _show_demo(settings, config)
 
@@ -129,7 +115,7 @@ def run(
     output: Annotated[Literal["text", "json"], typer.Option("--format")] = "text",
 ) -> None:
     """Ingest what is new and rebuild what it touched."""
-    _run(_settings(config), tuple(source or ()), since, until, full, output)
+    _run(settings_of(config), tuple(source or ()), since, until, full, output)
 
 
 def _run(
@@ -144,8 +130,8 @@ def _run(
 
     if not settings.sources:
         console.wrong_use("finops.yaml has no source; add one under `sources:` (see README)")
-    wanted = Wanted(tuple(dict.fromkeys(sources)), *_period(since, until), full)
-    with _teaching(), console.steps() as progress:
+    wanted = Wanted(tuple(dict.fromkeys(sources)), *period(since, until), full)
+    with teaching(), console.steps() as progress:
         report = Run(settings, wanted, progress).run()
     if output == "json":
         console.answer(json.dumps(report.as_json(), indent=2))
@@ -183,13 +169,13 @@ def costs(
     from finops_pipeline.query.show import show
     from finops_pipeline.query.show import warnings as missing
 
-    pipeline = Pipeline(_settings(config))
+    pipeline = Pipeline(settings_of(config))
     query = _query(
-        by=by, metric=metric, since=_day(since), until=_day(until), top=top,
+        by=by, metric=metric, since=day_of(since), until=day_of(until), top=top,
         filters=_values("--where", where), exclude=_values("--exclude", exclude),
         currency=currency, order=order, as_of=as_of,
     )  # fmt: skip
-    with _teaching(QueryError), pipeline.engine() as engine:
+    with teaching(QueryError), pipeline.engine() as engine:
         found = ask(pipeline.home, engine, query)
     console.answer(show(found, output))
     console.problems(missing(found))
@@ -221,13 +207,13 @@ def diff(
 
     if len(as_of) > 2:
         console.wrong_use(f"a difference is between two times, not {len(as_of)}")
-    pipeline = Pipeline(_settings(config))
+    pipeline = Pipeline(settings_of(config))
     query = _query(
-        by=by, metric=metric, since=_day(since), until=_day(until), top=top,
+        by=by, metric=metric, since=day_of(since), until=day_of(until), top=top,
         filters=_values("--where", where), exclude=_values("--exclude", exclude),
         currency=currency, order=order,
     )  # fmt: skip
-    with _teaching(QueryError), pipeline.engine() as engine:
+    with teaching(QueryError), pipeline.engine() as engine:
         found = difference(pipeline.home, engine, query, *map(_in_utc, as_of))
     console.answer(show_diff(found, output))
     console.problems(diff_warnings(found))
@@ -245,8 +231,8 @@ def explain(
     from finops_pipeline.query.explain import ExplainError, show_explanation
     from finops_pipeline.query.explain import explain as explanation_of
 
-    pipeline = Pipeline(_settings(config))
-    with _teaching(ExplainError), pipeline.engine() as engine:
+    pipeline = Pipeline(settings_of(config))
+    with teaching(ExplainError), pipeline.engine() as engine:
         explanation = explanation_of(pipeline.home, engine, figure, as_of=_in_utc(as_of))
     console.answer(show_explanation(explanation, output))
     if not explanation.adds_up:
@@ -267,10 +253,10 @@ def export(
     from finops_pipeline.orchestration.pipeline import Pipeline
     from finops_pipeline.store.export import ExportError, export_focus
 
-    pipeline = Pipeline(_settings(config))
-    with _teaching(ExportError), pipeline.engine() as engine:
+    pipeline = Pipeline(settings_of(config))
+    with teaching(ExportError), pipeline.engine() as engine:
         result = export_focus(
-            pipeline.home, engine, out, focus, *_period(since, until), source or None,
+            pipeline.home, engine, out, focus, *period(since, until), source or None,
             as_of=_in_utc(as_of),
         )  # fmt: skip
     console.say(f"{result.rows:,} charges in {result.path}")
@@ -288,10 +274,10 @@ def rejected(
     from finops_pipeline.orchestration.pipeline import Pipeline
     from finops_pipeline.query.rejected import LIMIT, rejected_rows, show_rejected
 
-    pipeline = Pipeline(_settings(config))
-    period = _period(since, until)
-    with _teaching(), pipeline.engine() as engine:
-        rows = rejected_rows(pipeline.home, engine, *period, as_of=_in_utc(as_of))
+    pipeline = Pipeline(settings_of(config))
+    first, last = period(since, until)
+    with teaching(), pipeline.engine() as engine:
+        rows = rejected_rows(pipeline.home, engine, first, last, as_of=_in_utc(as_of))
     console.answer(show_rejected(rows, output))
     if len(rows) == LIMIT:
         console.say(f"only the first {LIMIT:,}; the table rejected_rows has them all")
@@ -310,8 +296,8 @@ def maintain(
 
     from finops_pipeline.orchestration.maintenance import run_maintenance
 
-    with _teaching():
-        done = run_maintenance(_settings(config), dry_run)
+    with teaching():
+        done = run_maintenance(settings_of(config), dry_run)
     if output == "json":
         places = {name: asdict(place) for name, place in done.places.items()}
         console.answer(json.dumps({"dry_run": dry_run, "places": places}, indent=2))
@@ -335,8 +321,8 @@ def doctor(
     """Look at credentials, permissions and freshness; say what is missing and how to mend it."""
     from finops_pipeline.orchestration.doctor import examine
 
-    with _teaching():
-        found = examine(_settings(config))
+    with teaching():
+        found = examine(settings_of(config))
     if output == "json":
         console.answer(json.dumps([f.as_json() for f in found], indent=2))
     else:
@@ -344,28 +330,6 @@ def doctor(
             console.answer(finding.as_text())
     if not all(f.ok for f in found):
         raise typer.Exit(console.FOUND_PROBLEMS)
-
-
-def _settings(config: Path | None) -> Settings:
-    with _teaching():
-        from finops_pipeline.orchestration.settings import checked_settings, find_config
-
-        return checked_settings(config or find_config())
-
-
-@contextmanager
-def _teaching(*errors: type[Exception]) -> Iterator[None]:
-    """Errors that a user can cause, as one message and exit code 2."""
-    try:
-        yield
-    except StoreFailing as error:
-        console.problems([str(error)])
-    except Exception as error:
-        if isinstance(error, (ConfigError, ForgottenError, StoreRefused, *errors)):
-            console.wrong_use(str(error))
-        if full := no_room(str(error), Path()):
-            console.problems([str(full)])
-        raise
 
 
 def _query(**asked: object) -> CostQuery:
@@ -390,16 +354,6 @@ def _in_utc(moment: datetime | None) -> datetime | None:
     if moment is None:
         return None
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-
-
-def _period(since: datetime | None, until: datetime | None) -> tuple[date | None, date | None]:
-    if since and until and since > until:
-        console.wrong_use(f"the period from {since:%Y-%m-%d} to {until:%Y-%m-%d} ends too early")
-    return _day(since), _day(until)
-
-
-def _day(moment: datetime | None) -> date | None:
-    return moment.date() if moment else None
 
 
 def _values(option: str, texts: list[str] | None) -> dict[str, tuple[str, ...]]:

@@ -31,7 +31,10 @@ ALLOWED: dict[str, set[str]] = {
     "console": set(),
     "orchestration": BASE | {*STAGES, "query"},
     "definitions": {"orchestration"},
-    "cli": BASE | {*STAGES, "query", "serve", "demo", "orchestration", "console"},
+    "cli": BASE
+    | {*STAGES, "query", "serve", "demo", "orchestration", "console", "cli_options", "cli_rules"},
+    "cli_options": BASE | {"orchestration", "console"},
+    "cli_rules": BASE | {*STAGES, "query", "orchestration", "console", "cli_options"},
 }
 
 

@@ -21,6 +21,7 @@ from pydantic import (
     GetJsonSchemaHandler,
     ValidationError,
     field_validator,
+    model_serializer,
     model_validator,
 )
 from pydantic.json_schema import JsonSchemaValue
@@ -34,6 +35,7 @@ from finops_pipeline.allocate.terms import (
     Values,
     Weight,
     as_list,
+    plain_weight,
     scope_path,
 )
 
@@ -191,6 +193,17 @@ class Driver(_Model):
         if self.fixed is not None and not any(self.fixed.values()):
             raise ValueError("at least one fixed weight must be greater than zero")
         return self
+
+    @model_serializer
+    def _as_written(self) -> str | dict[str, Any]:
+        """The driver as a rules file has it."""
+        if self.kind and not self.same:
+            return self.kind
+        given: dict[str, Any] = {"cost": "direct"} if self.kind else {}
+        given |= {n: v for n in ("usage", "weights") if (v := getattr(self, n)) is not None}
+        if self.fixed is not None:
+            given["fixed"] = {owner: plain_weight(weight) for owner, weight in self.fixed.items()}
+        return {**given, "same": list(self.same)} if self.same else given
 
     @property
     def text(self) -> str:

@@ -19,7 +19,7 @@ from typing import Any
 
 from finops_pipeline.allocate.in_force import RulesOfDay
 from finops_pipeline.allocate.rules import Driver, Pool
-from finops_pipeline.allocate.terms import UNALLOCATED
+from finops_pipeline.allocate.terms import UNALLOCATED, plain_weight
 from finops_pipeline.allocate.weights import EXACT, DayOfDirects
 
 LAST_KNOWN = "last known"
@@ -181,16 +181,16 @@ def method_of(of_day: RulesOfDay, name: str) -> str:
     def described(pool: Pool) -> list[Any]:
         takers = of_day.recipients(pool)
         drivers = [
-            {
-                **driver.model_dump(mode="json", exclude_defaults=True),
-                "table": {
-                    owner: str(row.weight)
+            [
+                driver.model_dump(mode="json"),
+                {
+                    owner: plain_weight(row.weight)
                     for owner, row in of_day.weights(driver.weights).items()
                     if owner in takers
                 }
                 if driver.weights
                 else {},
-            }
+            ]
             for driver in pool.drivers
         ]
         inner = [described(of_day.pools[t]) for t in takers if t in of_day.pools]

@@ -6,8 +6,7 @@ What rules are made of these is in `rules.py`.
 from __future__ import annotations
 
 import unicodedata
-from decimal import Decimal
-from fractions import Fraction
+from decimal import Context, Decimal
 from typing import Annotated, Any, Literal
 
 import re2
@@ -18,6 +17,7 @@ Compare = Literal["case", "spelling"]
 
 LONGEST_PATTERN = 500  # characters
 _PATTERN_MEMORY = 1 << 20  # bytes that one compiled pattern may take
+_WIDE = Context(prec=100)
 
 
 def fold(text: str) -> str:
@@ -92,6 +92,11 @@ def _some(values: tuple[str, ...]) -> tuple[str, ...]:
     return values
 
 
+def plain_weight(weight: Decimal) -> str:
+    """A weight as the same text however it was written."""
+    return format(weight.normalize(_WIDE), "f")
+
+
 Text = Annotated[str, BeforeValidator(_text, json_schema_input_type=str)]
 ScopePath = Annotated[Text, AfterValidator(scope_path)]
 Pattern = Annotated[Text, AfterValidator(_pattern)]
@@ -104,5 +109,5 @@ Weight = Annotated[
     Decimal,
     BeforeValidator(_number, json_schema_input_type=float | str),
     Field(ge=0, max_digits=38, decimal_places=18),
-    PlainSerializer(lambda weight: str(Fraction(weight)), when_used="json"),
+    PlainSerializer(plain_weight, when_used="json"),
 ]

@@ -181,6 +181,20 @@ def tables() -> dict[str, Table]:
             day,
         ),
         allocated,
+        Table(
+            "rule_sets",
+            "Every set of allocation rules that made a figure, by its hash; only ever added to.",
+            _columns(own("rule_sets")),
+            ("rule_set",),
+        ),
+        Table(
+            "rule_changes",
+            "Audit log, only ever added to: which rule set was put in the place of which, by whom, "
+            "and each owner's totals of the days it made anew. When, is the commit's own time in "
+            "the Delta log: `finops rules log`.",
+            _columns(own("rule_changes")),
+            ("source",),
+        ),
         _summed(
             "monthly_costs",
             "Roll-up: cost per month, resource and owner.",

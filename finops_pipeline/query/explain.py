@@ -8,6 +8,7 @@ elsewhere (`explanation.py`).
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -20,6 +21,7 @@ from typing import Any
 import ibis
 import ibis.expr.types as ir
 
+from finops_pipeline.allocate.rule_text import rule_text
 from finops_pipeline.contracts.forms import ibis_schema
 from finops_pipeline.contracts.tables import DAILY_DIMENSIONS, tables
 from finops_pipeline.engine.protocol import Engine
@@ -37,6 +39,7 @@ from finops_pipeline.query.explanation import (
     show_explanation,
 )
 from finops_pipeline.store.allocated import GROUP, METRICS
+from finops_pipeline.store.audit import rules_of
 
 __all__ = ["ExplainError", "Explanation", "explain", "show_explanation"]
 
@@ -99,8 +102,11 @@ class _Case:
             decision=Decision(
                 tier=figure["x_Tier"],
                 rule=figure["x_Rule"],
+                text=self._rule_text(figure),
                 evidence=decided[0]["evidence"] if decided else None,
                 pool=figure["x_Pool"],
+                pool_part=part or None,
+                effective_tags=decided[0]["effective_tags"] if decided else None,
                 ownership_id=decision,
                 rule_set=figure["x_RuleSet"],
             ),
@@ -117,6 +123,14 @@ class _Case:
             more_raw=max(0, len(charges) - raw_lines),
             differences=tuple(_differences(figure, whole, len(charges), shares)),
         )
+
+    def _rule_text(self, figure: Row) -> str | None:
+        """The rule that decided, from the rules that made the figure."""
+        rules = rules_of(self.home, figure["x_RuleSet"])
+        if rules is None:
+            return None
+        day, provider = figure["x_ChargeDay"], figure["ProviderName"]
+        return rule_text(rules, figure["x_Rule"], day, provider)
 
     def _figure(self, text: str) -> Row:
         """The figure itself; left bound as `explained figure`."""
@@ -258,11 +272,25 @@ def _differences(
         before, after = own.share_before, own.share_after
     if (share := _EXACT.subtract(after, before)) != figure["x_Share"]:
         found.append(f"its share is {figure['x_Share']}; the table `shares` says {share}")
+    if shares and (whole_pool := _sum(s.share for s in shares)) != 1:
+        found.append(f"the shares of its pool sum to {whole_pool}, not to 1")
+    found += _methods(figure)
     for name, amount in whole.items():
         made = None if amount is None else _part(amount, before, after)
         if made != figure[name]:
             found.append(f"{name} is {figure[name]}; its charges and share make {made}")
     return found
+
+
+def _methods(figure: Row) -> list[str]:
+    """What FOCUS's own column says of the share, where it is another than the share."""
+    if figure["x_Pool"] is None:
+        return []
+    told = json.loads(figure["AllocatedMethodDetails"], parse_float=Decimal, parse_int=Decimal)
+    ratio = _sum(element["AllocatedRatio"] for element in told["Elements"])
+    if ratio == figure["x_Share"]:
+        return []
+    return [f"AllocatedMethodDetails has the ratio {ratio}; its share is {figure['x_Share']}"]
 
 
 def _part(amount: Decimal, before: Decimal, after: Decimal) -> Decimal:

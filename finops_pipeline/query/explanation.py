@@ -31,19 +31,29 @@ _WHAT = (
 
 @dataclass(frozen=True)
 class Decision:
-    """Who the cost goes to and why: an owner, or a pool that owners share."""
+    """Who the cost goes to and why: an owner, or a pool that owners share.
+
+    `text` is the rule as the rules have it. `pool_part` says what the charge belongs to where the
+    pool keeps to it; `effective_tags` are None where they are the billed ones.
+    """
 
     tier: str
     rule: str
+    text: str | None
     evidence: str | None
     pool: str | None
+    pool_part: str | None
+    effective_tags: str | None
     ownership_id: str
     rule_set: str
 
 
 @dataclass(frozen=True)
 class PoolShare:
-    """One owner's part of the pool: between two running totals, and from which weight."""
+    """One owner's part of the pool: between two running totals, and from which weight.
+
+    `route` says, where the part came through other pools, how: a JSON list of ways.
+    """
 
     owner: str
     position: int
@@ -53,6 +63,7 @@ class PoolShare:
     share_before: Decimal
     share_after: Decimal
     share: Decimal
+    route: str | None
 
 
 @dataclass(frozen=True)
@@ -121,7 +132,7 @@ def show_explanation(explanation: Explanation, form: Literal["table", "json"] = 
     """The explanation as text for people, or as JSON with every digit, ending with a line break."""
     if form == "json":
         content = {**asdict(explanation), "adds_up": explanation.adds_up}
-        return json.dumps(_plain(content), indent=2, ensure_ascii=False) + "\n"
+        return json.dumps(plain_json(content), indent=2, ensure_ascii=False) + "\n"
     parts = [
         _heading(explanation),
         _amounts(explanation),
@@ -134,7 +145,7 @@ def show_explanation(explanation: Explanation, form: Literal["table", "json"] = 
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _plain(value: Any) -> Any:
+def plain_json(value: Any) -> Any:
     """As JSON: exact decimals as text, times in ISO 8601."""
     if isinstance(value, Decimal):
         return plain(value)
@@ -143,9 +154,9 @@ def _plain(value: Any) -> Any:
     if isinstance(value, date):
         return value.isoformat()
     if isinstance(value, Mapping):
-        return {key: _plain(inner) for key, inner in value.items()}
+        return {key: plain_json(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(inner) for inner in value]
+        return [plain_json(inner) for inner in value]
     return value
 
 
@@ -166,7 +177,7 @@ def _amounts(e: Explanation) -> str:
         for name, amount in e.amounts.items()
         if amount is not None or e.whole.get(name) is not None
     ]
-    return _table(("", "sum of the charges", "this owner", ""), rows, right=(1, 2))
+    return text_table(("", "sum of the charges", "this owner", ""), rows, right=(1, 2))
 
 
 def _unit(e: Explanation, metric: str) -> str:
@@ -178,8 +189,16 @@ def _unit(e: Explanation, metric: str) -> str:
 
 def _decision(e: Explanation) -> str:
     d = e.decision
+    further = [
+        (name, value)
+        for name, value in (
+            ("Rule", d.text), ("Belongs to", d.pool_part), ("Effective tags", d.effective_tags)
+        )
+        if value
+    ]  # fmt: skip
     text = _lines(
         ("Why", f"{d.rule} (tier {d.tier})"),
+        *further,
         ("Evidence", d.evidence or "the decision is no longer in the table `ownership`"),
         ("Rule set", d.rule_set),
         ("Share", f"{plain(e.share)} of pool {d.pool}" if d.pool else "all of it"),
@@ -196,7 +215,21 @@ def _decision(e: Explanation) -> str:
         )
         for s in e.shares
     ]
-    return f"{text}\n" + _table(("owner", "share", "exactly", "weight", "driver"), rows, (1, 2, 3))
+    table = text_table(("owner", "share", "exactly", "weight", "driver"), rows, (1, 2, 3))
+    return "\n".join([text, table, *_ways(e)])
+
+
+def _ways(e: Explanation) -> list[str]:
+    """How this owner's part came through other pools."""
+    own = next((s for s in e.shares if s.owner == e.owner and s.route), None)
+    found = []
+    for way in json.loads(own.route or "[]") if own else ():
+        steps = " → ".join(
+            f"{step['fraction']} of {step['pool']} by {step['driver']} to {step['to']}"
+            for step in way
+        )
+        found.append(_clean(f"Way: {steps}"))
+    return found
 
 
 def _rate(rate: Rate) -> str:
@@ -227,7 +260,7 @@ def _charges(e: Explanation) -> str:
     ]
     head = ("charge from (UTC)", "BilledCost", "EffectiveCost", "reference", "report", "row")
     more = len(e.charges) - len(shown)
-    return f"Charges: {len(e.charges):,}\n{_table(head, rows, (1, 2, 5))}" + (
+    return f"Charges: {len(e.charges):,}\n{text_table(head, rows, (1, 2, 5))}" + (
         f"\nand {more:,} more; JSON has them all" if more else ""
     )
 
@@ -262,7 +295,8 @@ def _lines(*pairs: tuple[str, str]) -> str:
     return "\n".join(f"{name:<{width}}  {_clean(value)}" for name, value in pairs)
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[int]) -> str:
+def text_table(head: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[int]) -> str:
+    """Rows below their heads, for people; `right` are the columns set to the right."""
     table = Table(box=box.SIMPLE, pad_edge=False)
     for position, name in enumerate(head):
         table.add_column(name, justify="right" if position in right else "left", no_wrap=True)

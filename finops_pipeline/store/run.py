@@ -35,6 +35,7 @@ from finops_pipeline.store.allocated import (
     unallocated_sql,
 )
 from finops_pipeline.store.allocation import NOTHING_EARLIER, allocate
+from finops_pipeline.store.audit import record_rules
 from finops_pipeline.store.earlier import EarlierShares
 
 _CHUNK = 500_000  # charges that are worked on at a time
@@ -144,6 +145,9 @@ class Store:
         costs = self._table("allocated_costs")
         written = files["allocated_costs"]
         seen = self._seen["allocated_costs"]
+        if written:
+            known = [f for f in costs.files(self.source) if f.partition[2] in good]
+            record_rules(self.home, self.engine, self.source, self.rules, known, written)
         costs.replace(self._cost_prefixes(good, written), written, note, seen)
         return sorted(results, key=lambda r: r.day)
 
