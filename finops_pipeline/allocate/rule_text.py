@@ -34,5 +34,7 @@ def _named(rules: Rules, kind: str, name: str, provider: str) -> Iterator[Dated]
         for scope in sorted(of_path, key=lambda s: s.provider is None):
             if scope.provider is None or fold(scope.provider) == fold(provider):
                 yield scope
-    elif kind in ("place", "pool"):
-        yield from (r for r in (*rules.places, *rules.pools) if r.name == name)
+    elif kind == "place":
+        yield from (place for place in rules.places if place.name == name)
+    elif kind == "pool":
+        yield from (pool for pool in rules.pools if pool.name == name)

@@ -176,13 +176,18 @@ class DayOfShares:
 
 
 def method_of(of_day: RulesOfDay, name: str) -> str:
-    """A hash of how a pool is split on a day, and all pools that it feeds: not of what goes in."""
+    """A hash of how a pool is split on a day, and all pools that it feeds: not of what goes in.
+
+    Who may take a part counts where it says more than decisions do: an owner who has nothing of
+    its own takes nothing by cost or usage, so that a new one is no other method.
+    """
 
     def described(pool: Pool) -> list[Any]:
         takers = of_day.recipients(pool)
+        telling = pool.recipients or {d.kind for d in pool.drivers} & {"even", LAST_KNOWN}
         drivers = [
             [
-                driver.model_dump(mode="json"),
+                _among(driver, takers).model_dump(mode="json"),
                 {
                     owner: plain_weight(row.weight)
                     for owner, row in of_day.weights(driver.weights).items()
@@ -194,10 +199,18 @@ def method_of(of_day: RulesOfDay, name: str) -> str:
             for driver in pool.drivers
         ]
         inner = [described(of_day.pools[t]) for t in takers if t in of_day.pools]
-        return [pool.name, list(takers), drivers, inner]
+        return [pool.name, list(takers) if telling else [], drivers, inner]
 
     content = json.dumps(described(of_day.pools[name]), sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:12]
+
+
+def _among(driver: Driver, takers: tuple[str, ...]) -> Driver:
+    """The driver with the fixed weights of these takers alone."""
+    if driver.fixed is None:
+        return driver
+    fixed = {taker: weight for taker, weight in driver.fixed.items() if taker in takers}
+    return driver.model_copy(update={"fixed": fixed})
 
 
 def _parts(weights: Mapping[str, Decimal]) -> dict[str, Fraction]:

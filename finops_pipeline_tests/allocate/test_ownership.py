@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from finops_pipeline.allocate.ownership import Decider, Decision
 from finops_pipeline.allocate.rules import Rules
 from finops_pipeline.allocate.subject import Subject
-from finops_pipeline_tests.allocate.worked_examples import worked_examples
+from finops_pipeline_tests.allocate.worked_examples import DECISIONS, Example, worked_examples
 
 
 def pool(name: str, **match: Any) -> dict[str, Any]:
@@ -182,11 +182,17 @@ def test_without_rules_everything_is_unallocated() -> None:
     assert Decider(Rules()).decide(facts, DAY).owner == "unallocated"
 
 
-def test_the_guide_is_right() -> None:
-    example = worked_examples()["whose is it?"]
+EXAMPLES = worked_examples(DECISIONS)
+
+
+@pytest.mark.parametrize("example", EXAMPLES.values(), ids=EXAMPLES)
+def test_the_guide_is_right(example: Example) -> None:
     decider = Decider(example.rules)
     for row in example.rows:
-        decision = decider.decide(subject(row["tags"], row["scope"], row["service"]), DAY)
+        names = ("tags", "provider", "service", "account")
+        facts = {name: row[name] for name in names if row.get(name)}
+        on = date.fromisoformat(row.get("day", str(DAY)))
+        decision = decider.decide(subject(path=row.get("scope"), **facts), on)
         told = (decision.tier, decision.rule, decision.evidence)
         assert (decision.owner or decision.pool, *told) == (
             row["goes to"],
@@ -194,7 +200,12 @@ def test_the_guide_is_right() -> None:
             row["rule"],
             row["evidence"],
         )
-    assert len(example.rows) == 7
+
+
+def test_the_guide_has_an_example_of_each_tier() -> None:
+    rows = [row for example in EXAMPLES.values() for row in example.rows]
+    assert {row["tier"] for row in rows} == {"tag", "scope", "pool", "unallocated"}
+    assert {row["rule"].split()[0] for row in rows} == {"tag", "place", "scope", "pool", "none"}
 
 
 SEGMENT = st.sampled_from(["root", "pay", "payments", "shop", "x", "z"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Iterable
 from datetime import date
@@ -14,14 +15,14 @@ from hypothesis import strategies as st
 
 from finops_pipeline.allocate.in_force import Calendar
 from finops_pipeline.allocate.rules import Rules
-from finops_pipeline.allocate.shares import DayOfShares, Share
+from finops_pipeline.allocate.shares import DayOfShares, Known, Share
 from finops_pipeline.allocate.weights import DayOfDirects, Direct, fold_unit
-from finops_pipeline_tests.allocate.worked_examples import Example, worked_examples
+from finops_pipeline_tests.allocate.worked_examples import SHARES, Example, worked_examples
 
 D = Decimal
 DAY = date(2025, 1, 1)
 WIDE = Context(prec=200)
-EXAMPLES = {name: e for name, e in worked_examples().items() if name != "whose is it?"}
+EXAMPLES = worked_examples(SHARES)
 OWNERS = ("web", "payments", "search", "data", "mobile")
 
 
@@ -146,34 +147,43 @@ def test_without_a_weight_the_pool_is_unallocated(driver: object, direct: list[D
 
 @pytest.mark.parametrize("example", EXAMPLES.values(), ids=EXAMPLES)
 def test_the_guide_is_right(example: Example) -> None:
-    direct = [_direct(row) for row in example.rows]
-    taken = shares(example.rules, direct)
-    whole = D(next(h for h in example.rows[0] if h.startswith("part of ")).split()[-1])
-    found = [
-        (s.owner, s.weight, s.share_after, s.share, part)
-        for s, part in zip(taken, parts(whole, taken), strict=True)
-    ]
-    columns = ("weight", "running total", "share", f"part of {whole}")
+    heading = next(h for h in example.rows[0] if h.startswith("part of "))
+    whole, _, where = heading.removeprefix("part of ").partition(" where ")
+    column, _, value = where.partition(" is ")
+    last = {r["owner"]: Fraction(r["last known"]) for r in example.rows if r.get("last known")}
+    known = Known(date(2025, 1, 14), last) if last else None
+    made = DayOfShares(
+        Calendar(example.rules).on(date(2025, 1, 15)),
+        DayOfDirects([_direct(row) for row in example.rows]),
+        lambda pool, part: known,
+    )
+    part = json.dumps({column: value}) if where else ""
+    taken = made.shares(example.rules.pools[0].name, part)
+    columns = ("weight", "running total", "share", heading)
     told = [
-        (row["owner"], *(D(row[c]) if row[c] else None for c in columns))
+        (row["owner"], row.get("driver"), *(D(row[c]) if row[c] else None for c in columns))
         for row in example.rows
         if row["share"]
     ]
-    assert found == told
+    assert [
+        (s.owner, s.driver if "driver" in example.rows[0] else None,
+         s.weight, s.share_after, s.share, part_)
+        for s, part_ in zip(taken, parts(D(whole), taken), strict=True)
+    ] == told  # fmt: skip
 
 
-def test_the_guide_has_an_example_of_each_way() -> None:
-    assert list(EXAMPLES) == [
-        "shared by cost",
-        "shared by usage",
-        "shared by fixed weights",
-        "nobody to share by",
-    ]
+def test_the_guide_has_an_example_of_each_driver() -> None:
+    used = {d.text for e in EXAMPLES.values() for pool in e.rules.pools for d in pool.drivers}
+    kinds = {text.split()[0] for text in used}
+    assert kinds == {"cost", "usage", "weights", "fixed", "even", "last"}
+    ends = {row["owner"] for e in EXAMPLES.values() for row in e.rows if row["share"]}
+    assert "unallocated" in ends and any(" of the same " in text for text in used)
 
 
 def _direct(row: dict[str, str]) -> Direct:
     units = {h.removeprefix("direct "): D(n) for h, n in row.items() if h[:7] == "direct " and n}
-    return Direct(row["owner"], units.pop("cost", D(0)), units)
+    values = {"SubAccountId": row["SubAccountId"]} if row.get("SubAccountId") else {}
+    return Direct(row["owner"], units.pop("cost", D(0)), units, values)
 
 
 # Every DECIMAL(38,18), so that weights lie up to 38 orders of magnitude apart.
