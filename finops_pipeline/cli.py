@@ -144,6 +144,8 @@ def _run(
             rebuilt = len(report.rebuilt.get(name, ()))
             new = report.delivered.get(name, 0)
             console.say(f"{name}: {new} new reports, {rebuilt} charge days rebuilt")
+        for said in report.findings:
+            console.say(f"finding: {said}")
     console.problems(report.problems)
 
 

@@ -19,8 +19,12 @@ from cloudevents.core.spec import SPECVERSION_V1_0
 from cloudevents.core.v1.event import CloudEvent
 
 from finops_pipeline.actuate.budgets import Crossing
+from finops_pipeline.ingest.closing import Moved
+from finops_pipeline.ingest.drift import Drift
 
 THRESHOLD_CROSSED = "finops.budget.threshold_crossed.v1"
+SCHEMA_DRIFTED = "finops.report.schema_drifted.v1"
+CLOSED_MONTH_MOVED = "finops.month.moved_after_close.v1"
 
 
 def threshold_crossed(crossing: Crossing) -> CloudEvent:
@@ -54,6 +58,46 @@ def threshold_crossed(crossing: Crossing) -> CloudEvent:
         "percent": format(crossing.percent, ".2f"),
         "currency": crossing.currency,
         "charge_day": crossing.charge_day.isoformat(),
+    }
+    return CloudEvent(attributes, data)
+
+
+def schema_drifted(drift: Drift) -> CloudEvent:
+    """The event that a provider began or ceased to deliver columns, with its first report."""
+    columns = {"added": list(drift.added), "removed": list(drift.removed)}
+    attributes = {
+        "specversion": SPECVERSION_V1_0,
+        "id": _identity(SCHEMA_DRIFTED, drift.source, *drift.added, "", *drift.removed),
+        "source": f"/finops/sources/{drift.source}",
+        "type": SCHEMA_DRIFTED,
+        "subject": drift.report,
+        "time": drift.delivered_at,
+        "datacontenttype": "application/json",
+    }
+    return CloudEvent(attributes, {"report": drift.report, **columns})
+
+
+def closed_month_moved(moved: Moved) -> CloudEvent:
+    """The event that a delivery changed a month that was closed. One per delivery and currency."""
+    month = moved.month.isoformat()[:7]
+    moment = moved.delivered_at.isoformat()
+    attributes = {
+        "specversion": SPECVERSION_V1_0,
+        "id": _identity(
+            CLOSED_MONTH_MOVED, moved.source, month, moved.currency, moved.report, moment
+        ),
+        "source": f"/finops/sources/{moved.source}",
+        "type": CLOSED_MONTH_MOVED,
+        "subject": f"{month}/{moved.currency}",
+        "time": moved.delivered_at,
+        "datacontenttype": "application/json",
+    }
+    data = {
+        "month": month,
+        "currency": moved.currency,
+        "report": moved.report,
+        "rows": moved.rows,
+        "cost": _plain(moved.cost),
     }
     return CloudEvent(attributes, data)
 

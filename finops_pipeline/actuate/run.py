@@ -66,19 +66,19 @@ class Actuate:
                         statuses[day].append(self._status(budget, spend, day))
                 crossed = crossings(budget, self._currency, spend, max(month_days))
                 events += [threshold_crossed(c) for c in crossed]
-        outbox = self.outbox()
-        outbox.record(events)
+        box = self.outbox()
+        box.record(events)
         self._commit(statuses)
-        outbox.deliver([self.file_sink()])
+        box.deliver([self.file_sink()])
         return statuses
 
     def outbox(self) -> Outbox:
         """Where events wait to be sent, and what was sent is remembered."""
-        return Outbox(self.home.outbox, self.home.path / "outbox")
+        return outbox(self.home)
 
     def file_sink(self) -> FileSink:
         """The sink that writes one line an event."""
-        return FileSink(self.home.path / "events.jsonl")
+        return file_sink(self.home)
 
     @property
     def _currency(self) -> str:
@@ -117,6 +117,16 @@ class Actuate:
                 rows = [{**asdict(s), "crossed": [str(t) for t in s.crossed]} for s in found]
                 files.append(table.write(file, pa.Table.from_pylist(rows, schema=schema)))
         table.replace([(day.isoformat(),) for day in statuses], files)
+
+
+def outbox(home: Home) -> Outbox:
+    """The outbox of a home."""
+    return Outbox(home.outbox, home.path / "outbox")
+
+
+def file_sink(home: Home) -> FileSink:
+    """The sink of a home that writes one line an event."""
+    return FileSink(home.path / "events.jsonl")
 
 
 def _by_month(days: Sequence[date]) -> dict[date, list[date]]:

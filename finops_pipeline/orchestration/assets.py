@@ -12,11 +12,13 @@ from datetime import date
 import dagster as dg
 
 from finops_pipeline.config import Source
+from finops_pipeline.contracts.formats import formats
 from finops_pipeline.contracts.tables import Table, tables
 from finops_pipeline.ingest.compartments import read_compartments, store_compartments
 from finops_pipeline.ingest.ledger import LedgerEntry
 from finops_pipeline.ingest.location import AccessRefused, RemoteReport
 from finops_pipeline.orchestration import figures
+from finops_pipeline.orchestration.findings import findings, tell
 from finops_pipeline.orchestration.partitions import RANGES, SOURCE, days_of
 from finops_pipeline.orchestration.pipeline import Pipeline
 from finops_pipeline.orchestration.reporting import Day, Event, columns, report
@@ -40,6 +42,12 @@ def source_assets(
 def key(source: Source, name: str) -> dg.AssetKey:
     """The asset key of a source's table."""
     return dg.AssetKey([source.slug, name])
+
+
+def _kind(source: Source) -> str:
+    """The provider as Dagster's UI has a picture of it."""
+    provider = formats()[source.format].provider
+    return {"oci": "oracle", "gcp": "googlecloud"}.get(provider, provider)
 
 
 def spec(
@@ -84,7 +92,7 @@ def _compartments(
 
     @dg.multi_asset(
         name=f"{source.slug}__compartments",
-        specs=[spec(asset_key, tables()["compartments"], "ingest", days, [], {"oracle"})],
+        specs=[spec(asset_key, tables()["compartments"], "ingest", days, [], {_kind(source)})],
         backfill_policy=RANGES,
         op_tags={SOURCE: source.name},
         pool=source.slug,
@@ -116,7 +124,7 @@ def _raw_reports(
 
     @dg.multi_asset(
         name=f"{source.slug}__raw_reports",
-        specs=[spec(asset_key, tables()["reports"], "ingest", days, [], {"oracle", "csv"})],
+        specs=[spec(asset_key, tables()["reports"], "ingest", days, [], {_kind(source)})],
         check_specs=[
             check(asset_key, "readable", "Every report can be read as its format.", days, False)
         ],
@@ -130,7 +138,12 @@ def _raw_reports(
         with pipeline.working_on(source.name), pipeline.engine() as engine:
             ingest = pipeline.ingest(source, engine)
             new = [r for r in ingest.new_reports() if delivery_day(r) in days_wanted]
+            before = findings(pipeline, source)
             ingested = ingest.run(new)
+            found_now = findings(pipeline, source)
+            tell(pipeline, found_now)
+        for said in (s for s in found_now if s not in before):
+            context.log.warning(said)
         if ingested.failed and context.retry_number < RETRIES.max_retries:
             raise dg.Failure("\n".join(ingested.failed))
         known: dict[date, list[LedgerEntry]] = defaultdict(list)

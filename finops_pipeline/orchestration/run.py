@@ -18,6 +18,7 @@ from finops_pipeline.config import Settings, Source
 from finops_pipeline.ingest.compartments import read_compartments, store_compartments
 from finops_pipeline.ingest.location import AccessRefused, IngestError
 from finops_pipeline.lake.room import NoRoom, no_room
+from finops_pipeline.orchestration.findings import findings, tell
 from finops_pipeline.orchestration.pipeline import Pipeline
 from finops_pipeline.store.catalogue import catalogue_is_current
 from finops_pipeline.store.rollups import Rollups
@@ -31,6 +32,7 @@ INSTANCE_FILE = "dagster.yaml"
 @dataclass
 class RunReport:
     """What a run did. `problems` are what the user must know and act on: they make it exit 1.
+    `findings` are what the new reports tell that is good to know.
 
     `stopped` is a run that did not come to its end.
     """
@@ -38,6 +40,7 @@ class RunReport:
     delivered: dict[str, int] = field(default_factory=dict)
     rebuilt: dict[str, list[date]] = field(default_factory=dict)
     company_days: list[date] = field(default_factory=list)
+    findings: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     stopped: bool = False
 
@@ -47,6 +50,7 @@ class RunReport:
             "delivered": self.delivered,
             "rebuilt": {k: [d.isoformat() for d in v] for k, v in self.rebuilt.items()},
             "company_days": [d.isoformat() for d in self.company_days],
+            "findings": self.findings,
             "problems": self.problems,
         }
 
@@ -103,10 +107,14 @@ class Run:
 
     def _all(self) -> None:
         for source in self._sources():
+            before = findings(self.pipeline, source)
             try:
                 self._ingest(source)
             except IngestError as error:
                 self.report.problems.append(str(error))
+            after = findings(self.pipeline, source)
+            tell(self.pipeline, after)
+            self.report.findings += [said for said in after if said not in before]
             self._rebuild(source)
         self._company()
         self._findings()
