@@ -248,20 +248,27 @@ def export(
     since: Since = None,
     until: Until = None,
     source: Annotated[list[str] | None, typer.Option()] = None,
+    dataset: Annotated[
+        Literal["charges", "allocated", "billing-periods"],
+        typer.Option(help="Charges as billed; daily costs by owner; or periods, open or closed."),
+    ] = "charges",
     as_of: AsOf = None,
     config: Config = None,
 ) -> None:
     """Write FOCUS data for others."""
+    from finops_pipeline.ingest.closing import days_to_close
     from finops_pipeline.orchestration.pipeline import Pipeline
     from finops_pipeline.store.export import ExportError, export_focus
 
     pipeline = Pipeline(settings_of(config))
+    periods = {s.name: days_to_close(s.format) for s in pipeline.settings.sources}
     with teaching(ExportError), pipeline.engine() as engine:
         result = export_focus(
             pipeline.home, engine, out, focus, *period(since, until), source or None,
-            as_of=_in_utc(as_of),
+            as_of=_in_utc(as_of), allocated=dataset == "allocated",
+            billing_periods_of=periods if dataset == "billing-periods" else None,
         )  # fmt: skip
-    console.say(f"{result.rows:,} charges in {result.path}")
+    console.say(f"{result.rows:,} {dataset.replace('-', ' ')} in {result.path}")
 
 
 @app.command()

@@ -39,8 +39,12 @@ class Moved:
 def closed_at(month: date, format_name: str) -> datetime:
     """When a month of a format's provider counts as closed, in UTC."""
     after = (month.replace(day=28) + timedelta(days=4)).replace(day=1)
-    days = timedelta(days=_days()[formats()[format_name].provider])
-    return datetime.combine(after, time(), UTC) + days
+    return datetime.combine(after, time(), UTC) + timedelta(days=days_to_close(format_name))
+
+
+def days_to_close(format_name: str) -> int:
+    """How many days after its end a month of a format's provider counts as closed."""
+    return _days()[formats()[format_name].provider]
 
 
 @cache
