@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
+from functools import cache
 from typing import Any
 
 import ibis
@@ -26,6 +27,7 @@ from finops_pipeline.allocate.weights import EXACT
 from finops_pipeline.contracts.forms import arrow_schema, ibis_schema
 from finops_pipeline.contracts.tables import tables
 from finops_pipeline.engine.protocol import Engine
+from finops_pipeline.engine.sql import Sql
 from finops_pipeline.lake.delta import LakeFile
 from finops_pipeline.lake.home import Home
 
@@ -107,15 +109,35 @@ def _keep_content(home: Home, rules: Rules) -> None:
 
 def _made_by(home: Home, engine: Engine, files: Sequence[LakeFile]) -> set[str]:
     """The rule sets that made these figures."""
-    rows = _costs(home, engine, files)
-    found = engine.rows(engine.compile(rows.select("x_RuleSet").distinct()))
+    _bind(home, engine, files)
+    found = engine.rows(_made_by_sql())
     return set(found.column("x_RuleSet").to_pylist())
 
 
-def _costs(home: Home, engine: Engine, files: Sequence[LakeFile]) -> ir.Table:
+def _bind(home: Home, engine: Engine, files: Sequence[LakeFile]) -> None:
     table = home.table("allocated_costs")
     engine.bind_files(_COSTS, table.table, [table.location(f) for f in files])
-    return ibis.table(ibis_schema(table.table), name=_COSTS)
+
+
+def _costs() -> ir.Table:
+    return ibis.table(ibis_schema(tables()["allocated_costs"]), name=_COSTS)
+
+
+@cache
+def _made_by_sql() -> Sql:
+    return Sql(_costs().select("x_RuleSet").distinct())
+
+
+@cache
+def _totals_sql() -> Sql:
+    rows = _costs()
+    keys = {
+        "day": rows.x_ChargeDay,
+        "rule_set": rows.x_RuleSet,
+        "currency": rows.BillingCurrency,
+        "owner": rows.x_BusinessUnit,
+    }
+    return Sql(rows.group_by(**keys).aggregate(cost=rows.EffectiveCost.sum()).order_by(*keys))
 
 
 _Days = dict[date, tuple[str, dict[tuple[str, str], Decimal]]]
@@ -123,16 +145,9 @@ _Days = dict[date, tuple[str, dict[tuple[str, str], Decimal]]]
 
 def _days(home: Home, engine: Engine, files: Sequence[LakeFile]) -> _Days:
     """The rule set of each day, and its totals by currency and owner."""
-    rows = _costs(home, engine, files)
-    keys = {
-        "day": rows.x_ChargeDay,
-        "rule_set": rows.x_RuleSet,
-        "currency": rows.BillingCurrency,
-        "owner": rows.x_BusinessUnit,
-    }
-    sums = rows.group_by(**keys).aggregate(cost=rows.EffectiveCost.sum()).order_by(*keys)
+    _bind(home, engine, files)
     found: _Days = {}
-    for row in engine.rows(engine.compile(sums)).to_pylist():
+    for row in engine.rows(_totals_sql()).to_pylist():
         _, totals = found.setdefault(row["day"], (row["rule_set"], {}))
         totals[row["currency"], row["owner"]] = row["cost"] or Decimal(0)
     return found

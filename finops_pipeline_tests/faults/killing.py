@@ -48,7 +48,6 @@ from finops_pipeline.store.allocated import (
     subjects_sql,
     sums_sql,
     unallocated_sql,
-    used_pools_sql,
 )
 from finops_pipeline.store.rollups import totals_sql
 from finops_pipeline_tests.faults.reader import (
@@ -71,7 +70,7 @@ def compiled(world: World) -> None:
     """Compile what runs need, so that each forked run has it."""
     needed = [
         superseded_sql("replace"), books_sql(), daily_sql(), allocated_sql(), direct_sql(),
-        subjects_sql(), sums_sql("focus_costs", "charges"), used_pools_sql(), totals_sql(),
+        subjects_sql(), sums_sql("focus_costs", "charges"), totals_sql(),
         sums_sql("allocated_costs", "allocated"), unallocated_sql(),
     ]  # fmt: skip
     for table, name in (("focus_costs", "contracted"), ("allocated_costs", "allocated")):

@@ -8,7 +8,6 @@ import io
 import json
 import os
 import shutil
-from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -22,6 +21,7 @@ import yaml
 from finops_pipeline.config import load_settings
 from finops_pipeline.demo.company import make_company
 from finops_pipeline.engine.duckdb import DuckDBEngine
+from finops_pipeline.ingest.compartments import read_compartments, store_compartments
 from finops_pipeline.lake.home import Home
 from finops_pipeline.orchestration.pipeline import Pipeline
 from finops_pipeline.query.explain import ExplainError, explain, show_explanation
@@ -288,19 +288,86 @@ def test_a_figure_that_its_charges_do_not_make(copied: Home, engine: DuckDBEngin
 
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    """A small demo, with the places of its inventory."""
     folder = tmp_path_factory.mktemp("demo")
-    yield run(make_company(folder, days=3, rows=3000).settings)
+    config = make_company(folder, days=1, rows=3000).settings
+    settings = load_settings(config)
+    for source in settings.sources:
+        inventory = Pipeline(settings).home.table("compartments")
+        store_compartments(inventory, source.name, read_compartments(source))
+    return run(config)
 
 
-def test_the_demo_explains(demo: Home, engine: DuckDBEngine) -> None:
-    """Of each source, tier and number of charges a figure: both formats, both currencies."""
-    kinds = {(r["x_Source"], r["x_Tier"], min(r["x_ChargeCount"], 3)): r for r in figures(demo)}
-    assert len(kinds) > 8
-    for row in kinds.values():
-        e = explain(demo, engine, row["x_AllocationId"])
+def test_every_row_of_the_demo_is_explained(demo: Home, engine: DuckDBEngine) -> None:
+    """Of both formats and currencies and every tier: down to the lines of the reports."""
+    rows = figures(demo)
+    assert {r["x_Tier"] for r in rows} == {"tag", "scope", "pool", "unallocated"}
+    assert {(r["x_Source"], r["BillingCurrency"]) for r in rows} == {
+        ("acme-oci", "USD"), ("acme-oci", "EUR"), ("acme-eu", "EUR"),
+    }  # fmt: skip
+    for row in rows:
+        e = explain(demo, engine, row["x_AllocationId"], raw_lines=1000)
         assert e.adds_up, e.differences
-        assert e.decision.evidence
+        assert e.decision.evidence and e.more_raw == 0
+        assert (e.decision.text is None) == (row["x_Tier"] == "unallocated")
+        assert len(e.charges) == row["x_ChargeCount"]
         for charge in e.charges:
             assert charge.raw_problem is None
-            assert charge.raw is None or charge.reference_number in charge.raw
+            assert charge.raw is not None and charge.reference_number in charge.raw
+
+
+FURTHER = """
+owners: [web, data, ops]
+tags: [{key: team, aliases: {storefront: web}, invalid: [n/a]}]
+scopes: [{path: root, tags: {team: data}}]
+pools:
+  - name: platform
+    match: {ServiceName: [NETWORK]}
+    drivers: {fixed: {ops: 1, rest: 2}}
+    recipients: [ops, rest]
+  - {name: rest, match: {ServiceName: [DATABASE]}, drivers: cost, recipients: [web, data]}
+  - {name: support, match: {ServiceName: [SUPPORT]}, drivers: {cost: direct, same: SubAccountId}}
+"""
+
+
+@pytest.fixture(scope="module")
+def further(tmp_path_factory: pytest.TempPathFactory, engine: DuckDBEngine) -> list[Explanation]:
+    """Explanations of figures that come through other pools, and follow what they belong to."""
+    folder = tmp_path_factory.mktemp("further")
+    deliver(
+        folder,
+        "0001.csv.gz",
+        [
+            line(ref="web", cost="3", **{"tags/team": "storefront"}),
+            line(ref="data", cost="1", **{"tags/team": "data"}),
+            line(ref="net", cost="12", service="NETWORK", **{"tags/team": "N/A"}),
+            line(ref="sup", cost="8", service="SUPPORT", **{"tags/team": ""}),
+        ],
+    )
+    (folder / "rules.yaml").write_text(FURTHER)
+    source = {"name": "acme", "format": "oci_cost_csv", "location": "file:in"}
+    settings = {"rules": "rules.yaml", "sources": [source]}
+    (folder / "finops.yaml").write_text(yaml.safe_dump(settings))
+    home = run(folder / "finops.yaml")
+    return [explain(home, engine, row["x_AllocationId"]) for row in figures(home)]
+
+
+def test_a_part_that_came_through_another_pool_shows_its_way(further: list[Explanation]) -> None:
+    e = summing(further, "net", "web")
+    assert e.adds_up and e.amounts["BilledCost"] == Decimal("6.000000000000000000")
+    text = show_explanation(e)
+    assert "Way: 2/3 of platform by fixed to rest → 3/4 of rest by cost to web" in text
+    assert 'Rule      {"name": "platform", "match": {"ServiceName": ["NETWORK"]}' in text
+    assert 'team = "N/A" is an invalid value' in text
+    (own,) = [s for s in e.shares if s.owner == "web"]
+    assert (own.fraction, own.share) == ("1/2", Decimal("0.5"))
+    assert "Way:" not in show_explanation(summing(further, "net", "ops"))
+
+
+def test_a_part_shows_what_it_belongs_to(further: list[Explanation]) -> None:
+    e = summing(further, "sup", "data")
+    assert e.amounts["BilledCost"] == 2 and e.decision.pool_part is not None
+    assert json.loads(e.decision.pool_part) == {"SubAccountId": "ocid1.tenancy.oc1..acme"}
+    assert "Belongs to" in show_explanation(e)
+    assert {s.driver for s in e.shares} == {"cost of the same SubAccountId"}
