@@ -225,6 +225,20 @@ class Settings(_Model):
                 )
         return self
 
+    @model_validator(mode="after")
+    def _no_bill_is_read_twice(self) -> Settings:
+        seen: dict[tuple[str, str], str] = {}
+        for source in self.sources:
+            before = seen.setdefault((source.format, source.location.rstrip("/")), source.name)
+            if before != source.name:
+                raise PydanticCustomError(
+                    "twice",
+                    "sources {one} and {other} read the same location in the same format: every "
+                    "charge would count twice; remove one",
+                    {"one": before, "other": source.name},
+                )
+        return self
+
     def source(self, name: str) -> Source:
         """The source of that name. Raises ConfigError naming the known ones."""
         for source in self.sources:

@@ -71,9 +71,17 @@ class Normalize:
     """The means to normalize one source."""
 
     def __init__(
-        self, home: Home, source: Source, ledger: Ledger, engine: Engine, stager: Stager
+        self,
+        home: Home,
+        source: Source,
+        ledger: Ledger,
+        engine: Engine,
+        stager: Stager,
+        refused: Mapping[date, str] | None = None,
     ) -> None:
+        """`refused` are days that may not be normalized, with the reason of each."""
         self.home = home
+        self._refused = refused or {}
         self.source = source
         self.ledger = ledger
         self.engine = engine
@@ -115,8 +123,9 @@ class Normalize:
 
         Returns what became of each day, in order.
         """
+        allowed = (d for d in days if d not in self._refused)
         self.stager.stage_together(
-            {e.report_id: e for d in days for e in self._touching[d]}.values()
+            {e.report_id: e for d in allowed for e in self._touching[d]}.values()
         )
         worked_out: list[_Day] = []
         for chunk in chunks(days, self._rows, _CHUNK):
@@ -170,6 +179,9 @@ class Normalize:
         staged: dict[date, list[Staged]] = {}
         broken = []
         for day in days:
+            if day in self._refused:
+                broken.append(_Day(DayResult(day, (), (self._refused[day],)), {}))
+                continue
             try:
                 staged[day] = [self.stager.stage(entry) for entry in self._touching[day]]
             except LostRowsError as error:

@@ -130,7 +130,7 @@ def _raw_reports(
         ],
         backfill_policy=RANGES,
         op_tags={SOURCE: source.name},
-        pool=source.slug,
+        pool=formats()[source.format].provider,  # its service is asked by so many at a time
         retry_policy=RETRIES,
     )
     def raw_reports(context: dg.AssetExecutionContext) -> Iterator[Event]:

@@ -25,6 +25,7 @@ from finops_pipeline.ingest.ledger import Ledger
 from finops_pipeline.ingest.location import open_location
 from finops_pipeline.ingest.run import Ingest
 from finops_pipeline.lake.home import Home
+from finops_pipeline.normalize.overlap import overlaps, tells_the_same_bill
 from finops_pipeline.normalize.rates import Rates
 from finops_pipeline.normalize.run import Normalize
 from finops_pipeline.normalize.stage import Stager
@@ -111,7 +112,19 @@ class Pipeline:
             stored_paths(self.home.table("compartments"), source.name),
             self.settings.first_day,
         )
-        return Normalize(self.home, source, self.ledger(source), engine, stager)
+        ledger = self.ledger(source)
+        refused = self._told_before(source, ledger)
+        return Normalize(self.home, source, ledger, engine, stager, refused)
+
+    def _told_before(self, source: Source, ledger: Ledger) -> dict[date, str]:
+        """The days of a source that one before it in finops.yaml tells in another format."""
+        found: dict[date, str] = {}
+        for other in self.settings.sources:
+            if other.name == source.name:
+                break
+            if tells_the_same_bill(source, other):
+                found |= overlaps(ledger.live(), other, self.ledger(other).live())
+        return found
 
     def store(self, source: Source, engine: Engine) -> Store:
         """Allocate and Store for a source."""
