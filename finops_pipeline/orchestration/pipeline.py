@@ -22,7 +22,7 @@ from finops_pipeline.engine.kept import keep_in
 from finops_pipeline.engine.protocol import Engine
 from finops_pipeline.ingest.compartments import stored_paths
 from finops_pipeline.ingest.ledger import Ledger
-from finops_pipeline.ingest.location import open_location
+from finops_pipeline.ingest.location import Location, open_location
 from finops_pipeline.ingest.run import Ingest
 from finops_pipeline.lake.home import Home
 from finops_pipeline.normalize.overlap import overlaps, tells_the_same_bill
@@ -94,13 +94,22 @@ class Pipeline:
         ledger = self.ledger(source)
         return Ingest(
             source,
-            open_location(source, ledger.latest),
+            self._location(source, ledger),
             ledger,
             self.home.archive,
             engine,
             self.home.spool,
             self.settings.first_day,
         )
+
+    def _location(self, source: Source, ledger: Ledger) -> Location:
+        place = open_location(source, ledger.latest)
+        if source.location.startswith("file:"):
+            return place
+        # Imported only here: a directory needs none.
+        from finops_pipeline.ingest.breaker import GuardedLocation
+
+        return GuardedLocation(place, self.home.path / "breakers" / f"{source.name}.json")
 
     def normalize(self, source: Source, engine: Engine) -> Normalize:
         """Normalize for a source."""
