@@ -7,13 +7,15 @@ import gzip
 import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pytest
 
 from finops_pipeline.contracts.raw import raw_format
+from finops_pipeline.ingest import rows
 from finops_pipeline.ingest.reading import Report, open_report, with_rows
-from finops_pipeline.ingest.rows import LONGEST_LINE, NotWellFormedError, read_rows
+from finops_pipeline.ingest.rows import LONGEST_LINE, CutOffError, NotWellFormedError, read_rows
 from finops_pipeline_tests.normalize.pipeline import line
 
 STRETCH = 1024 * 1024  # what is read at once
@@ -125,3 +127,80 @@ def test_a_longer_row_is_rejected_wherever_it_lies(tmp_path: Path, size: int, qu
             assert (bad.row, bad.reason) == (number, "the row is longer than 2,097,152 bytes")
             rest = [number + 1] if len(end) > 2 else []
             assert [n for n, _ in found] == [*range(1, number), *rest]
+
+
+WELL = b"1,2,3\n" * 100
+WRONG = {
+    "a short row": WELL + b"1,2\n" + WELL,
+    "a short row at the beginning": b"1,2\n" + WELL,
+    "a long row": WELL + b"1,2,3,4\n" + WELL,
+    "a stray quote": WELL + b'1,"2"x,3\n' + WELL,
+    "a quote that is not closed": WELL + b'1,"2,3\n' + WELL,
+    "a carriage return": WELL + b"1,2\r,3\n" + WELL,
+    "a zero byte": WELL + b"1,\0,3\n" + WELL,
+    "no UTF-8": WELL + b"1,\xff,3\n" + WELL,
+    "no UTF-8 at the end of a stretch": "1,é,3\n".encode() * 50 + b"1,\xc3,3\n" + WELL,
+    "a line without an end": WELL + b"1," + b"x" * 500 + b",3\n" + WELL,
+}
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[rows._Checked]:
+    """Whatever was read, in small stretches: what Arrow was given to read from."""
+    found: list[rows._Checked] = []
+
+    class Noted(rows._Checked):
+        def __init__(self, source: BinaryIO) -> None:
+            super().__init__(source)
+            self.given: list[bytes] = []
+            found.append(self)
+
+        def read(self, size: int = -1) -> bytes:
+            self.given.append(super().read(size))
+            return self.given[-1]
+
+    monkeypatch.setattr(rows, "_Checked", Noted)
+    monkeypatch.setattr(rows, "_STRETCH", 64)
+    return found
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_what_is_wrong_is_told_when_arrow_has_come_to_the_end(
+    tmp_path: Path, opened: list[Any], wrong: str
+) -> None:
+    path = tmp_path / "r.csv"
+    path.write_bytes(b"a,b,c\n" + WRONG[wrong])
+    with pytest.raises(NotWellFormedError):
+        list(read_rows(path, 3, {"a": 0, "b": 1}))
+    assert opened[0].given[-1] == b""
+
+
+def test_a_cut_off_report_is_told_when_arrow_has_come_to_the_end(
+    tmp_path: Path, opened: list[Any]
+) -> None:
+    path = tmp_path / "r.csv.gz"
+    path.write_bytes(gzip.compress(b"a,b,c\n" + WELL * 50)[:-9])
+    with pytest.raises(CutOffError):
+        list(read_rows(path, 3, {"a": 0}))
+    assert opened[0].given[-1] == b""
+
+
+def test_who_stops_early_lets_arrow_come_to_the_end(tmp_path: Path, opened: list[Any]) -> None:
+    path = tmp_path / "r.csv"
+    path.write_bytes(b"a,b,c\n" + WELL * 50)
+    found = read_rows(path, 3, {"a": 0})
+    next(found)
+    found.close()  # type: ignore[attr-defined]
+    assert opened[0].given[-1] == b"" and len(opened[0].given) < 200
+
+
+@pytest.mark.parametrize("stretch", range(20, 40))
+def test_characters_of_several_bytes_may_be_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stretch: int
+) -> None:
+    monkeypatch.setattr(rows, "_STRETCH", stretch)
+    texts = ["é", "€", "🎉", "é€🎉", "a🎉é"] * 3
+    path = tmp_path / "r.csv"
+    path.write_bytes(b"a,b\n" + "".join(f"1,{text}\n" for text in texts).encode())
+    found = pa.concat_tables(read_rows(path, 2, {"b": 1}, ("b",)))
+    assert found.column("b").to_pylist() == texts
