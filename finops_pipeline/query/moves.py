@@ -187,7 +187,7 @@ def _come(come: ir.Table, old: ir.Table, carried: tuple[str, ...]) -> ir.Table:
             (found.rewrites, "rewritten"),
             else_="new",
         ),
-        otherwise.ifelse(_NONE, found.x_ReportId),
+        otherwise.ifelse(_NONE, found.cause_id.coalesce(found.x_ReportId)),
     )
 
 
@@ -241,7 +241,9 @@ def _again(rows: ir.Table) -> ir.Table:
 
 
 def _with_reports(rows: ir.Table) -> ir.Table:
-    reports = ibis.table({"known_id": str, "newest_id": str, "rewrites": "bool"}, name=REPORTS)
+    reports = ibis.table(
+        {"known_id": str, "newest_id": str, "cause_id": str, "rewrites": "bool"}, name=REPORTS
+    )
     joined = rows.left_join(reports, rows.x_ReportId == reports.known_id)
     return joined.mutate(rewrites=joined.rewrites.fill_null(False))
 
