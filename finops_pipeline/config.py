@@ -33,6 +33,7 @@ Authentication = Literal[
     "config_file", "security_token", "instance_principal", "resource_principal"
 ]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
+GroupKey = Annotated[str, Field(pattern=r"^([A-Z_]+|(TAG|COST_CATEGORY):.+)$")]
 Amount = Annotated[Decimal, Field(gt=0, max_digits=38, decimal_places=18)]
 
 SHORTEST_RETENTION = 30  # days
@@ -70,7 +71,8 @@ class Source(_Model):
 
     `location` is `file:<directory>` or one that the format allows, such as
     `oci://<namespace>/<bucket>`; a directory holds what the bucket would, in its layout. `profile`
-    is one of the provider's own configuration. `corrections` says what a correction row means:
+    is one of the provider's own configuration. `role` is the ARN of a role of AWS to take on;
+    `group_by` is what Cost Explorer groups by. `corrections` says what a correction row means:
     `add` sums it with the row it corrects, `replace` lets it stand instead of that row.
     """
 
@@ -82,6 +84,8 @@ class Source(_Model):
     config_file: Path = Path("~/.oci/config")
     region: str | None = None
     endpoint: str | None = None
+    role: Annotated[str, Field(pattern=r"^arn:aws[a-z-]*:iam::[0-9]{12}:role/.+$")] | None = None
+    group_by: Annotated[tuple[GroupKey, ...], Field(max_length=2)] = ("SERVICE", "LINKED_ACCOUNT")
     corrections: Literal["add", "replace"] = "add"
 
     @field_validator("format")

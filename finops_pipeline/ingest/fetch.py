@@ -74,7 +74,7 @@ def _write(
     with os.fdopen(descriptor, "wb") as file, location.stream(report) as pieces:
         for piece in pieces:
             size += len(piece)
-            if size > report.size:
+            if report.size is not None and size > report.size:
                 raise _damaged(location, report, f"{report.size} bytes", "more")
             sha256.update(piece)
             md5.update(piece)
@@ -99,7 +99,7 @@ def _final_path(unfinished: Path, report: RemoteReport, sha256: str) -> Path:
 
 
 def _verify(location: Location, report: RemoteReport, fetched: FetchedReport) -> None:
-    if fetched.size != report.size:
+    if report.size is not None and fetched.size != report.size:
         raise _damaged(location, report, f"{report.size} bytes", f"{fetched.size} bytes")
     if report.md5 is not None and fetched.md5 != report.md5:
         raise _damaged(location, report, f"MD5 {report.md5}", f"MD5 {fetched.md5}")

@@ -65,7 +65,8 @@ class RemoteReport:
 
     `name` is its full name in the bucket or below the directory. `etag` changes whenever the
     content does; for a directory it may also change when the content does not (see
-    `directory.py`). `md5` is base64, None where the place gives none. `delivered_at` is UTC.
+    `directory.py`). `size` is in bytes, None for an answer that is yet to be asked for. `md5` is
+    base64, None where the place gives none. `delivered_at` is UTC.
 
     A manifest has `members`: the reports that together are all there is of its `delivery_scope`
     (an export and a billing period) until a newer manifest says otherwise. Its members name that
@@ -75,7 +76,7 @@ class RemoteReport:
 
     name: str
     etag: str
-    size: int
+    size: int | None
     md5: str | None
     delivered_at: datetime
     delivery_scope: str | None = None
@@ -139,4 +140,22 @@ def _open_place(source: Source, passed: datetime | None) -> Location:
         from finops_pipeline.ingest.oci import OciLocation
 
         return OciLocation(source)
+    if scheme in ("s3", "costexplorer"):
+        return _aws_place(source, scheme, passed)
     raise IngestError(f"{source.name}: {scheme}: locations cannot be read yet; use file:")
+
+
+def _aws_place(source: Source, scheme: str, passed: datetime | None) -> Location:
+    try:
+        if scheme == "s3":
+            from finops_pipeline.ingest.s3 import S3Location
+
+            return S3Location(source)
+        from finops_pipeline.ingest.aws_cost_explorer import CostExplorerLocation
+
+        return CostExplorerLocation(source, passed=passed)
+    except ModuleNotFoundError as error:
+        raise IngestError(
+            f"{source.name}: {scheme}: locations need the AWS library ({error.name} is not "
+            "installed): pip install 'finops-pipeline[aws]'"
+        ) from None

@@ -76,7 +76,7 @@ class OciLocation:
     @contextmanager
     def stream(self, report: RemoteReport) -> Iterator[Iterator[bytes]]:
         """The object's bytes; a body that is cut off goes on where it broke."""
-        body = _Body(lambda offset: self._open(report, offset), report.size)
+        body = _Body(lambda offset: self._open(report, offset), report.size or 0)
         try:
             yield self._pieces(body, report)
         finally:
