@@ -16,7 +16,6 @@ Reports User Guide.
 
 from __future__ import annotations
 
-import base64
 import dataclasses
 import hashlib
 import json
@@ -52,6 +51,7 @@ class _Manifest:
     """A manifest as the place lists it, and what it says."""
 
     report: RemoteReport
+    content: bytes
     path: _Path
     scope: str
     keys: tuple[str, ...]
@@ -91,7 +91,7 @@ def aws_export(
         members = [find.file(key, newest) for key in newest.keys]
         told |= {_place(member) for member in members}
         if not (tells_times and _in_progress(newest.report, members)):
-            yield _with_members(newest.report, scope, members)
+            yield _with_members(newest.report, scope, newest.content, members)
     yield from _made(f for f in data if _place(f) not in told)
 
 
@@ -126,8 +126,12 @@ def _in_progress(manifest: RemoteReport, members: Iterable[RemoteReport]) -> boo
 
 
 def _with_members(
-    manifest: RemoteReport, scope: str, members: Iterable[RemoteReport]
+    manifest: RemoteReport, scope: str, content: bytes, members: Iterable[RemoteReport]
 ) -> RemoteReport:
+    """The manifest with what it lists, and a change token of all of it.
+
+    An export that overwrites may write the same manifest for other data.
+    """
     listed = {
         member.name: dataclasses.replace(
             member, delivery_scope=scope, delivered_at=manifest.delivered_at
@@ -135,15 +139,25 @@ def _with_members(
         for member in members
     }
     ordered = tuple(listed[name] for name in sorted(listed))
-    return dataclasses.replace(manifest, delivery_scope=scope, members=ordered)
+    state = "\n".join(f"{m.name} {m.etag}" for m in ordered).encode()
+    return dataclasses.replace(
+        manifest,
+        etag=hashlib.sha256(content + state).hexdigest()[:32],
+        size=len(content),
+        md5=None,
+        delivery_scope=scope,
+        members=ordered,
+        content=content,
+    )
 
 
 def _manifest(
     source_name: str, report: RemoteReport, read: Callable[[RemoteReport], bytes]
 ) -> Iterator[_Manifest]:
     """What a manifest says; nothing for JSON that lists no files and is none therefore."""
+    content = read(report)
     try:
-        said = json.loads(read(report))
+        said = json.loads(content)
     except ValueError as error:
         raise IngestError(
             f"{source_name}: {report.name} is no JSON ({error}), so nobody can say which files "
@@ -163,7 +177,9 @@ def _manifest(
         )
     named = _MANIFEST.fullmatch(path.file)
     path = dataclasses.replace(path, month=month)
-    yield _Manifest(report, path, _scope(path.root, named and named[1], month), tuple(keys))
+    yield _Manifest(
+        report, content, path, _scope(path.root, named and named[1], month), tuple(keys)
+    )
 
 
 def _told_month(said: Mapping[str, Any]) -> str | None:
@@ -252,18 +268,15 @@ def _made(files: Iterable[RemoteReport]) -> Iterator[RemoteReport]:
         executions = {_path(f.name).execution for f in found}
         newest = max(executions, key=lambda e: _made_at(e, found, executions))
         members = [f for f in found if _path(f.name).execution == newest]
-        listing = "".join(f"{f.name} {f.etag}\n" for f in sorted(members, key=lambda f: f.name))
-        content = json.dumps({"madeFromListing": listing.splitlines()}).encode()
-        digest = hashlib.md5(content, usedforsecurity=False)
+        names = sorted(f.name for f in members)
         made = RemoteReport(
             name=f"{scope}/made-from-listing.json",
-            etag=digest.hexdigest(),
-            size=len(content),
-            md5=base64.b64encode(digest.digest()).decode("ascii"),
+            etag="",
+            size=None,
+            md5=None,
             delivered_at=max(f.delivered_at for f in members),
-            content=content,
         )
-        yield _with_members(made, scope, members)
+        yield _with_members(made, scope, json.dumps({"dataFiles": names}).encode(), members)
 
 
 def _made_at(

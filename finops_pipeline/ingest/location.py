@@ -70,8 +70,8 @@ class RemoteReport:
 
     A manifest has `members`: the reports that together are all there is of its `delivery_scope`
     (an export and a billing period) until a newer manifest says otherwise. Its members name that
-    scope too; a report without one stands for itself. `content` is the text of a manifest that is
-    no file of the place but was made from what the place lists.
+    scope too; a report without one stands for itself. `content` is the text of a manifest that was
+    read, or made, when the place was listed.
     """
 
     name: str

@@ -39,7 +39,7 @@ class ManifestLocation:
 
     @contextmanager
     def stream(self, report: RemoteReport) -> Iterator[Iterator[bytes]]:
-        """The bytes of a file, or of a manifest that was made from the listing."""
+        """The bytes of a file, or of a manifest that the listing has the text of."""
         if report.content is not None:
             yield iter((report.content,))
             return

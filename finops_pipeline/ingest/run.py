@@ -138,7 +138,7 @@ class Ingest:
         # of yesterday rejected as those of days to come.
         now = max(self.clock(), report.delivered_at, passed or report.delivered_at)
         now = now.replace(microsecond=0)
-        identity = report_id(self.source.name, report.name, fetched.sha256)
+        identity = report_id(self.source.name, report.name, _content(report, fetched))
         newest = self.ledger.newest_of(report.name)
         if newest is not None and newest.report_id == identity:  # touched, not changed
             fetched.path.unlink()
@@ -181,6 +181,17 @@ class _Kept:
     columns: tuple[str, ...] = ()
     examination: int = -1
     known: LedgerEntry | None = None
+
+
+def _content(report: RemoteReport, fetched: FetchedReport) -> str:
+    """What tells one version of a report from another.
+
+    For a manifest that is its members and its time too: the same text may list other data, and a
+    delivery that goes back to an older one is a new delivery.
+    """
+    if report.members is None:
+        return fetched.sha256
+    return f"{fetched.sha256} {report.etag} {report.delivered_at.isoformat()}"
 
 
 def _entry(source: Source, kept: _Kept, examined: Examination) -> LedgerEntry:

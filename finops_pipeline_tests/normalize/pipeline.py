@@ -28,7 +28,7 @@ from finops_pipeline.contracts.tables import tables
 from finops_pipeline.engine.duckdb import DuckDBEngine
 from finops_pipeline.ingest.directory import DirectoryLocation
 from finops_pipeline.ingest.ledger import Ledger
-from finops_pipeline.ingest.location import laid_out
+from finops_pipeline.ingest.location import Location, laid_out
 from finops_pipeline.ingest.run import Ingest, Ingested
 from finops_pipeline.lake.home import Home
 from finops_pipeline.normalize.rates import Rates
@@ -229,6 +229,10 @@ class Pipeline:
             results = self.normalize(engine)
         return self.outcome(ingested, results)
 
+    def place(self, source: Source) -> Location:
+        """Where the reports are."""
+        return laid_out(DirectoryLocation(source, now=lambda: self.now), source)
+
     def engine(self) -> DuckDBEngine:
         """An engine of its own."""
         return DuckDBEngine("500MB", self.folder / "spill")
@@ -236,7 +240,7 @@ class Pipeline:
     def ingest(self, engine: DuckDBEngine, only: Sequence[str] | None = None) -> Ingested:
         """Ingest what is new, or only these reports."""
         source, home = self.source(), self.home
-        location = laid_out(DirectoryLocation(source, now=lambda: self.now), source)
+        location = self.place(source)
         ledger = Ledger(home.table("reports"), source.name)
         ingest = Ingest(
             source, location, ledger, home.archive, engine, home.spool, self.first_day,
