@@ -15,12 +15,12 @@ WORKERS ?= 3
 ROOM ?= $(shell [ "$$(df -k --output=avail /dev/shm 2>/dev/null | tail -n 1)" -gt 4000000 ] \
 	2>/dev/null && echo /dev/shm || echo $${TMPDIR:-/tmp})
 
-.PHONY: demo test machines servers spark-cluster fuzz kills dev bench lint types fix validate browser clean
+.PHONY: demo test azurite machines servers spark-cluster fuzz kills dev bench lint types fix validate browser clean
 
 $(READY): pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null 2>&1 && $(PYTHON) -m venv $(VENV) || python3 -m venv $(VENV)
 	$(BIN)/python -c 'import sys; assert sys.version_info >= (3, 11), "Python 3.11 or newer is needed; name one: make PYTHON=…"'
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[objects,aws,ui,celery,kubernetes,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[objects,aws,azure,gcp,ui,celery,kubernetes,dev]'
 	@touch $@
 
 demo: $(READY)            ## make a tenancy, run the whole pipeline, show the result
@@ -29,9 +29,15 @@ demo: $(READY)            ## make a tenancy, run the whole pipeline, show the re
 dev: $(READY)             ## the Dagster UI on http://127.0.0.1:3000
 	$(BIN)/dagster dev --host 127.0.0.1 --port 3000
 
-test: $(READY)            ## lint, types and all tests
+test: $(READY) azurite    ## lint, types and all tests
 	$(MAKE) lint types
 	TMPDIR=$(ROOM) $(BIN)/python -m pytest $(TESTS) -n $(WORKERS) --dist loadgroup
+
+azurite:                  ## Azure Blob Storage's emulator, which tests start for themselves
+	@test -x .azurite/node_modules/.bin/azurite-blob \
+	|| { command -v npm >/dev/null \
+	&& npm install --silent --no-audit --no-fund --no-save --prefix .azurite azurite@3.37.0; } \
+	|| echo "not installed: Node.js and npm are needed; the tests against it are skipped" >&2
 
 machines: $(READY) servers  ## a backfill over Celery workers, one of which is killed
 	$(BIN)/python -m pytest finops_pipeline_tests/deploy -m machines -rs
@@ -74,4 +80,4 @@ validate: $(READY)        ## the official FOCUS validator on the demo's export
 	$(BIN)/python scripts/focus_validator/run.py .finops/focus-1.2.parquet
 
 clean:
-	rm -rf $(VENV) .venv312 .finops .dagster .mypy_cache .ruff_cache .pytest_cache .hypothesis .fuzz
+	rm -rf $(VENV) .venv312 .finops .dagster .mypy_cache .ruff_cache .pytest_cache .hypothesis .fuzz .azurite

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
+from importlib import import_module
 from pathlib import PurePosixPath
 from typing import Protocol
 
@@ -70,7 +71,8 @@ class RemoteReport:
 
     A manifest has `members`: the reports that together are all there is of its `delivery_scope`
     (an export and a billing period) until a newer manifest says otherwise. Its members name that
-    scope too; a report without one stands for itself. `content` is the text of a manifest that was
+    scope too; a report without one stands for itself. `rows` is how many rows its manifest says
+    that a member has, None where it says nothing. `content` is the text of a manifest that was
     read, or made, when the place was listed.
     """
 
@@ -82,6 +84,7 @@ class RemoteReport:
     delivery_scope: str | None = None
     members: tuple[RemoteReport, ...] | None = None
     content: bytes | None = None
+    rows: int | None = None
 
 
 class Location(Protocol):
@@ -129,33 +132,28 @@ def laid_out(place: Location, source: Source) -> Location:
     return ManifestLocation(place, layout)
 
 
+# The module and class of each scheme's place, and the extra that its library comes with. Imported
+# only when asked for: a directory of reports needs no provider's library nor its start-up time.
+_PLACES = {
+    "file": ("directory", "DirectoryLocation", ""),
+    "oci": ("oci", "OciLocation", ""),
+    "s3": ("s3", "S3Location", "aws"),
+    "costexplorer": ("aws_cost_explorer", "CostExplorerLocation", "aws"),
+    "az": ("azure_blob", "AzureBlobLocation", "azure"),
+    "costmanagement": ("azure_cost_query", "CostQueryLocation", "azure"),
+}
+_KEEP_TIME = ("file", "costexplorer", "costmanagement")  # places that look at the clock
+
+
 def _open_place(source: Source, passed: datetime | None) -> Location:
-    # Imported only here: a directory of reports needs no SDK nor its start-up time.
     scheme = source.location.partition(":")[0]
-    if scheme == "file":
-        from finops_pipeline.ingest.directory import DirectoryLocation
-
-        return DirectoryLocation(source, passed=passed)
-    if scheme == "oci":
-        from finops_pipeline.ingest.oci import OciLocation
-
-        return OciLocation(source)
-    if scheme in ("s3", "costexplorer"):
-        return _aws_place(source, scheme, passed)
-    raise IngestError(f"{source.name}: {scheme}: locations cannot be read yet; use file:")
-
-
-def _aws_place(source: Source, scheme: str, passed: datetime | None) -> Location:
+    module, name, extra = _PLACES[scheme]
     try:
-        if scheme == "s3":
-            from finops_pipeline.ingest.s3 import S3Location
-
-            return S3Location(source)
-        from finops_pipeline.ingest.aws_cost_explorer import CostExplorerLocation
-
-        return CostExplorerLocation(source, passed=passed)
+        place = getattr(import_module(f"finops_pipeline.ingest.{module}"), name)
     except ModuleNotFoundError as error:
         raise IngestError(
-            f"{source.name}: {scheme}: locations need the AWS library ({error.name} is not "
-            "installed): pip install 'finops-pipeline[aws]'"
+            f"{source.name}: {scheme}: locations need a library that is not installed "
+            f"({error.name}): pip install 'finops-pipeline[{extra}]'"
         ) from None
+    opened: Location = place(source, passed=passed) if scheme in _KEEP_TIME else place(source)
+    return opened

@@ -10,13 +10,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from finops_pipeline.ingest.aws_export import aws_export
+from finops_pipeline.ingest.azure_export import azure_export
 from finops_pipeline.ingest.location import Location, RemoteReport
 
 Read = Callable[[RemoteReport], bytes]
 # From all files of a place, and a way to read one: the manifests, with members.
 Layout = Callable[[str, Sequence[RemoteReport], Read], Iterator[RemoteReport]]
 
-LAYOUTS: dict[str, Layout] = {"aws_export": aws_export}
+LAYOUTS: dict[str, Layout] = {"aws_export": aws_export, "azure_export": azure_export}
 
 
 class ManifestLocation:

@@ -16,13 +16,17 @@ import numpy as np
 import pyarrow as pa
 
 from finops_pipeline.ingest.aws_cost_rows import cost_and_usage
+from finops_pipeline.ingest.azure_answers import answer_rows
 from finops_pipeline.ingest.rows import GZIP_ERRORS, CutOffError, named, open_text
 from finops_pipeline.ingest.structured import BrokenFileError
 
 Row = Mapping[str, str | None]
 
 # The rows of one document by format. Numbers come as the text they were written with.
-PAGES: dict[str, Callable[[Any], Iterator[Row]]] = {"aws_cost_explorer": cost_and_usage}
+PAGES: dict[str, Callable[[Any], Iterator[Row]]] = {
+    "aws_cost_explorer": cost_and_usage,
+    "azure_cost_query": answer_rows,
+}
 
 
 def page_names(path: Path, format_name: str) -> list[str]:

@@ -112,23 +112,28 @@ class Ingest:
         for one in kept:
             entry = one.known or _entry(self.source, one, examined.get(one.examination, _NOTHING))
             if one.report.members is not None:
-                members = self._members(one.report, made)
-                if members is None:
-                    failed.append(_incomplete(self.source, one.report))
+                try:
+                    members = self._members(one.report, made)
+                except ReportDamaged as error:
+                    failed.append(str(error))
                     continue
                 entry = dataclasses.replace(entry, members=members)
             made[entry.name] = entry
             yield entry
 
-    def _members(
-        self, manifest: RemoteReport, made: Mapping[str, LedgerEntry]
-    ) -> tuple[str, ...] | None:
-        """The identifiers of a manifest's members; None while one of them is not archived."""
+    def _members(self, manifest: RemoteReport, made: Mapping[str, LedgerEntry]) -> tuple[str, ...]:
+        """The identifiers of a manifest's members.
+
+        Raises ReportDamaged while one of them is not archived, or has not the rows it should have.
+        """
         found = []
         for member in manifest.members or ():
             entry = made.get(member.name) or self.ledger.newest_of(member.name)
             if entry is None or entry.etag != member.etag:
-                return None
+                raise _incomplete(self.source, manifest, member, "could not be archived")
+            if entry.status == "read" and member.rows not in (None, entry.rows):
+                told = f"has {entry.rows} rows where the manifest says {member.rows}"
+                raise _incomplete(self.source, manifest, member, told)
             found.append(entry.report_id)
         return tuple(sorted(found))
 
@@ -225,9 +230,11 @@ def _status(kept: _Kept) -> str:
     return "unreadable" if kept.problem else "read"
 
 
-def _incomplete(source: Source, manifest: RemoteReport) -> str:
-    return (
-        f"{source.name}: {manifest.name}: not every report it lists could be archived, so what was "
-        f"known before of {manifest.delivery_scope} stays. Run again; if it stays, ask why the "
+def _incomplete(
+    source: Source, manifest: RemoteReport, member: RemoteReport, what: str
+) -> ReportDamaged:
+    return ReportDamaged(
+        f"{source.name}: {manifest.name}: {member.name}, which it lists, {what}, so what was known "
+        f"before of {manifest.delivery_scope} stays. Run again; if it stays, ask why the "
         "provider's files are changing or missing."
     )
