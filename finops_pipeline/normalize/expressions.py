@@ -100,6 +100,12 @@ def json_object(pairs: Sequence[tuple[str, ir.StringValue]]) -> ir.StringValue:
     return "{" + joined.substr(1) + "}"
 
 
+def joined_objects(first: ir.StringValue, second: ir.StringValue) -> ir.StringValue:
+    """Two JSON objects with different members as one; null where one of them is."""
+    both = first.substr(0, first.length() - 1) + "," + second.substr(1)
+    return ibis.cases((first == "{}", second), (second == "{}", first), else_=both)
+
+
 def filled(columns: Mapping[str, ir.BooleanValue]) -> ir.StringValue:
     """The names of the columns that were filled, joined by commas; null when none was."""
     parts = [was.ifelse("," + name, "") for name, was in columns.items()]

@@ -22,6 +22,9 @@ CURRENCIES = ("contracts", "currencies.csv")
 OCI_SERVICES = ("normalize", "oci_services.csv")
 OCI_REGIONS = ("normalize", "oci_regions.csv")
 OCI_UNITS = ("normalize", "oci_units.csv")
+AZURE_SERVICES = ("normalize", "azure_services.csv")
+AZURE_REGIONS = ("normalize", "azure_regions.csv")
+AZURE_UNITS = ("normalize", "azure_units.csv")
 
 
 def as_name(text: str) -> str:
@@ -42,8 +45,16 @@ KEYS = [
     (OCI_REGIONS, ["region_key"], str.casefold),
     (OCI_REGIONS, ["region_name"], str.casefold),
     (OCI_UNITS, ["unit"], as_unit),
+    (AZURE_SERVICES, ["service"], as_name),
+    (AZURE_REGIONS, ["region_id"], str.casefold),
+    (AZURE_REGIONS, ["region_key"], str.casefold),
+    (AZURE_REGIONS, ["region_name"], str.casefold),
+    (AZURE_UNITS, ["unit"], as_unit),
 ]
-TABLES = [COLUMNS, SERVICES, CURRENCIES, OCI_SERVICES, OCI_REGIONS, OCI_UNITS]
+TABLES = [
+    COLUMNS, SERVICES, CURRENCIES, OCI_SERVICES, OCI_REGIONS, OCI_UNITS,
+    AZURE_SERVICES, AZURE_REGIONS, AZURE_UNITS,
+]  # fmt: skip
 
 
 def text(table: tuple[str, str]) -> str:
@@ -168,9 +179,10 @@ def test_currency(code: str, minor_unit: str, active: str) -> None:
     assert (row["minor_unit"], row["active"]) == (minor_unit, active)
 
 
-def test_oci_services_have_a_valid_category() -> None:
+@pytest.mark.parametrize("table", [OCI_SERVICES, AZURE_SERVICES], ids=lambda table: table[1])
+def test_services_have_a_valid_category(table: tuple[str, str]) -> None:
     valid = {(row["category"], row["subcategory"]) for row in rows(SERVICES)}
-    services = rows(OCI_SERVICES)
+    services = rows(table)
     used = {(row["category"], row["subcategory"]) for row in services}
     assert used - valid == set()
     assert len(services) >= 150

@@ -189,6 +189,7 @@ class Pipeline:
     now: datetime = NOW
     first_day: date = date(2020, 1, 1)
     home_name: str = "home"
+    scopes: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def reports(self) -> Path:
@@ -252,7 +253,7 @@ class Pipeline:
         """Normalize the days that are stale."""
         source, home = self.source(), self.home
         ledger = Ledger(home.table("reports"), source.name)
-        stager = Stager(home, source.name, engine, self._rates(), {}, self.first_day)
+        stager = Stager(home, source.name, engine, self._rates(), self.scopes, self.first_day)
         normalize = Normalize(home, source, ledger, engine, stager)
         return normalize.run(normalize.stale_days())
 
