@@ -23,6 +23,9 @@ TIME_FORMATS = [
     "%Y-%m-%dT%H:%M:%S",
     "%Y-%m-%dT%H:%M",
     "%Y-%m-%d %H:%M:%S",
+    "%Y-%m-%d %H:%M:%S.%f",
+    "%Y-%m-%d %H:%M:%S UTC",
+    "%Y-%m-%d %H:%M:%S.%f UTC",
     "%Y-%m-%d",
 ]
 ZONED_FORMATS = ["%Y-%m-%dT%H:%M:%S%z"]

@@ -20,6 +20,7 @@ from finops_pipeline.contracts.raw import (
     hold_contract,
     read_header,
 )
+from finops_pipeline.ingest.gcp_rows import MADE, GcpRows
 from finops_pipeline.ingest.pages import page_names, read_pages
 from finops_pipeline.ingest.rows import CutOffError, NotWellFormedError, read_rows
 from finops_pipeline.ingest.salvage import BadRow, read_names, salvage
@@ -53,6 +54,11 @@ class Report:
     plain: bool
     bad_rows: list[BadRow] = field(default_factory=list)
 
+    @property
+    def width(self) -> int:
+        """How many columns the file itself has; those that are made of them come after."""
+        return self.header.width - len(MADE.get(self.raw.name, ()))
+
 
 def open_report(path: Path, raw: RawFormat) -> Report:
     """Read the header of an archived report, held against the raw contract.
@@ -60,6 +66,7 @@ def open_report(path: Path, raw: RawFormat) -> Report:
     Raises UnreadableReport.
     """
     kind, names, plain = _names(path, raw)
+    names += MADE.get(raw.name, ())
     try:
         header = read_header(raw, names)
         hold_contract(raw, header, names)
@@ -108,7 +115,6 @@ def with_rows(
     Raises UnreadableReport for a report that is cut off: its missing rows cannot be known, so
     none of it is taken.
     """
-    width = report.header.width
     try:
         if report.plain:
             return use(plain_rows(report, columns, unlike))
@@ -121,9 +127,8 @@ def with_rows(
     spool.mkdir(parents=True, exist_ok=True)
     clean = spool / f"{report.path.parent.name}-{report.path.name}.clean.csv"
     try:
-        report.bad_rows = salvage(report.path, width, clean)
-        nulls = report.raw.form.null_words
-        return use(read_rows(clean, width, columns, unlike, clean=True, null_words=nulls))
+        report.bad_rows = salvage(report.path, report.width, clean)
+        return use(_charges(report, columns, unlike, clean))
     except CutOffError as error:
         raise cut_off(error) from None
     finally:
@@ -137,17 +142,34 @@ def plain_rows(
 
     Raises NotWellFormedError, CutOffError or BrokenFileError, perhaps after some rows.
     """
-    if report.kind == "pages":
-        return read_pages(report.path, report.raw.name, report.names, columns)
-    if report.kind != "csv":
-        return read_structured(report.path, report.kind, columns, unlike)
-    nulls = report.raw.form.null_words
-    return read_rows(report.path, report.header.width, columns, unlike, null_words=nulls)
+    return _charges(report, columns, unlike)
+
+
+def _charges(
+    report: Report,
+    columns: Mapping[str, int | None],
+    unlike: Collection[str],
+    clean: Path | None = None,
+) -> Iterator[pa.Table]:
+    """The rows of a report, or of what was salvaged of it; of some formats a row is several."""
+
+    def read(columns: Mapping[str, int | None]) -> Iterator[pa.Table]:
+        if report.kind == "pages":
+            return read_pages(report.path, report.raw.name, report.names, columns)
+        if report.kind != "csv":
+            return read_structured(report.path, report.kind, columns, unlike)
+        path, nulls = clean or report.path, report.raw.form.null_words
+        salvaged = clean is not None
+        return read_rows(path, report.width, columns, unlike, clean=salvaged, null_words=nulls)
+
+    if report.raw.name in MADE:
+        return GcpRows(report.raw.name, report.header, report.names).read(columns, read)
+    return read(columns)
 
 
 def field_of(row: BadRow, position: int | None) -> str | None:
     """A bad row's field, where its fields can be told apart; None when empty or unknown."""
-    if position is None or not row.fields:
+    if position is None or position >= len(row.fields):
         return None
     return row.fields[position] or None
 

@@ -20,6 +20,9 @@ from isal import igzip, isal_zlib
 
 LONGEST_LINE = 2 * 1024 * 1024  # bytes of a record; a longer one is rejected, see salvage.py
 ROW = "report_row"
+# Of what stands within a row and is a row of its own, the nth has the number of that row plus n
+# times this: no report has as many rows.
+WITHIN = 10**12
 
 # A record that is longer may be refused, and above twice as much it always is.
 _STRETCH = LONGEST_LINE // 2
@@ -31,6 +34,12 @@ _ASTRAY = "a quote stands within a field, or something follows a closing one"
 _MARK = b"\xef\xbb\xbf"  # a byte-order mark
 _TEXT = pa.string()
 _CODES = pa.dictionary(pa.int32(), _TEXT)
+
+
+def row_text(number: int) -> str:
+    """A row's number for people: `7`, or `7.2` for the second of what stands within row 7."""
+    within, row = divmod(number, WITHIN)
+    return f"{row}.{within}" if within else str(row)
 
 
 class NotWellFormedError(Exception):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import closing
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,25 @@ def read_structured(
                 }
                 yield named(pa.record_batch(coded) if coded else batch, columns, numbers)
                 before += batch.num_rows
+
+
+def record_texts(path: Path, kind: str, rows: Collection[int]) -> dict[int, str]:
+    """These rows by number as JSON. Raises BrokenFileError or CutOffError."""
+    if kind == "json":
+        lines = (line.as_py() for piece in _lines(path) for line in piece)
+        first = islice(enumerate(lines, 1), max(rows))
+        return {number: line for number, line in first if number in rows}
+    numbered = "SELECT file_row_number + 1, CAST(to_json(t) AS VARCHAR)"
+    parquet = "read_parquet(?, file_row_number=true, binary_as_string=true)"
+    with closing(_connection()) as connection:
+        try:
+            found = connection.execute(
+                f"{numbered} FROM {parquet} t WHERE list_contains(?, file_row_number + 1)",
+                [str(path), sorted(rows)],
+            )
+            return dict(found.fetchall())
+        except duckdb.Error as error:
+            raise BrokenFileError(str(error).splitlines()[0]) from error
 
 
 def _connection() -> duckdb.DuckDBPyConnection:

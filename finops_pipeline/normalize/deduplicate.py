@@ -2,13 +2,16 @@
 
 A charge is known by its tenancy and reference number; of several rows of one charge the one that
 was delivered latest stands (by delivery time, then report name, then row). A charge without a
-number is never the same as another. With the policy `replace` a correction stands instead of the
-row it refers back to. What a report's rows mean is elsewhere (the mapping); here rows are only
+number is never the same as another. Where the number is made of what a row says, equal rows of
+one export are charges of their own, and those of another export are the same again: the nth of an
+export is one with the nth of every other. With the policy `replace` a correction stands instead of
+the row it refers back to. What a report's rows mean is elsewhere (the mapping); here rows are only
 chosen.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 
 import ibis
@@ -19,14 +22,19 @@ from finops_pipeline.contracts.tables import tables
 from finops_pipeline.engine.sql import Sql
 
 _KEY = ("charge_day", "tenancy", "reference_number")
+# BigQuery writes an export as files that it numbers with 12 digits.
+_PART = r"[0-9]{12}"
 
 
 @cache
-def superseded_sql(corrections: str) -> Sql:
-    """The rows of the table `candidates` that do not stand, as `superseded_rows`, in order."""
+def superseded_sql(corrections: str, by_content: bool = False) -> Sql:
+    """The rows of the table `candidates` that do not stand, as `superseded_rows`, in order.
+
+    `by_content` says that reference numbers are made of what rows say.
+    """
     rows = _candidates()
     columns = tables()["superseded_rows"].names
-    repeated = _repeated(rows)
+    repeated = _repeated_content(rows) if by_content else _repeated(rows)
     lost = repeated.select(columns)
     if corrections == "replace":
         standing = rows.anti_join(repeated, ["report_id", "report_row"])
@@ -55,10 +63,34 @@ def _candidates() -> ir.Table:
 
 def _repeated(rows: ir.Table) -> ir.Table:
     """Rows of a charge that a later row of the same charge replaces."""
+    return _but_latest(_of_several(rows), _KEY)
+
+
+def _repeated_content(rows: ir.Table) -> ir.Table:
+    """Rows that an export repeats which another has.
+
+    An export is a report, or all parts of one that were delivered on the same day: parts that an
+    earlier export left behind, having more of them, are another.
+    """
+    in_order = ibis.window(
+        group_by=[*_KEY, "export"], order_by=[ibis.asc("report"), ibis.asc("report_row")]
+    )
+    exports = _of_several(rows).mutate(
+        export=lambda t: t.report.re_replace(_PART, "*") + " " + t.delivered_at.date().cast(str)
+    )
+    numbered = exports.mutate(occurrence=ibis.row_number().over(in_order))
+    return _but_latest(numbered, (*_KEY, "occurrence"))
+
+
+def _of_several(rows: ir.Table) -> ir.Table:
     several = rows.group_by(*_KEY).having(rows.count() > 1).aggregate()
-    of_several = rows.semi_join(several, _KEY)
+    return rows.semi_join(several, _KEY)
+
+
+def _but_latest(of_several: ir.Table, key: Sequence[str]) -> ir.Table:
+    """All rows but the latest of each key, with what replaces them."""
     latest_first = ibis.window(
-        group_by=_KEY,
+        group_by=key,
         order_by=[ibis.desc("delivered_at"), ibis.desc("report"), ibis.desc("report_row")],
     )
     ranked = of_several.mutate(

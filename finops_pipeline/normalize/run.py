@@ -21,6 +21,7 @@ import pyarrow as pa
 from finops_pipeline.config import Source
 from finops_pipeline.contracts.check import Violation, violations
 from finops_pipeline.contracts.forms import arrow_schema
+from finops_pipeline.contracts.raw import raw_format
 from finops_pipeline.contracts.tables import tables
 from finops_pipeline.engine.protocol import Engine
 from finops_pipeline.ingest.ledger import Ledger, LedgerEntry
@@ -86,6 +87,8 @@ class Normalize:
         self.ledger = ledger
         self.engine = engine
         self.stager = stager
+        numbered = raw_format(source.format).reference is not None
+        self._superseded_sql = superseded_sql(source.corrections, by_content=not numbered)
         self._seen = {name: home.table(name).seen() for name in _TABLES}
         self._touching: dict[date, list[LedgerEntry]] = defaultdict(list)
         for entry in ledger.live():
@@ -111,7 +114,7 @@ class Normalize:
         made_from = (
             sorted(self.stager.fingerprint(e) for e in self._touching[day]),
             sorted(e.report_id for e in self._replaced[day]),
-            superseded_sql(self.source.corrections).text,
+            self._superseded_sql.text,
             books_sql().text,
         )
         return hashlib.sha256(repr(made_from).encode()).hexdigest()[:32]
@@ -156,7 +159,7 @@ class Normalize:
             f for d in days for s in staged[d] if (f := s.charge_file(source, d.isoformat()))
         ]
         self._bind("candidates", "focus_costs", candidates)
-        superseded = self.engine.rows(superseded_sql(self.source.corrections))
+        superseded = self.engine.rows(self._superseded_sql)
         lost = dict(by_day(superseded, "charge_day"))
         files: dict[date, dict[str, list[LakeFile]]] = {}
         for day in days:

@@ -23,10 +23,13 @@ import ibis.expr.types as ir
 
 from finops_pipeline.allocate.rule_text import rule_text
 from finops_pipeline.contracts.forms import ibis_schema
+from finops_pipeline.contracts.raw import raw_format
 from finops_pipeline.contracts.tables import DAILY_DIMENSIONS, tables
 from finops_pipeline.engine.protocol import Engine
 from finops_pipeline.ingest import salvage
-from finops_pipeline.ingest.rows import CutOffError
+from finops_pipeline.ingest.gcp_rows import MADE
+from finops_pipeline.ingest.rows import WITHIN, CutOffError
+from finops_pipeline.ingest.structured import BrokenFileError, kind_of, record_texts
 from finops_pipeline.lake.delta import LakeFile
 from finops_pipeline.lake.home import Home
 from finops_pipeline.query.explanation import (
@@ -213,12 +216,15 @@ class _Case:
         """The charges with their report rows, each report read once and no further than needed."""
         wanted: dict[str, set[int]] = {}
         for charge in charges:
-            wanted.setdefault(charge.report_id, set()).add(charge.report_row)
+            wanted.setdefault(charge.report_id, set()).add(charge.report_row % WITHIN)
         reports = self._bind("reports", self.home.table("reports").files(source))
         known = self._rows(reports.filter(reports.report_id.isin(list(wanted))))
         entries = {row["report_id"]: row for row in known}
         read = {i: _read(self.home, entries.get(i), rows) for i, rows in wanted.items()}
-        return [_joined(charge, read[charge.report_id]) for charge in charges]
+        return [
+            _joined(charge, read[charge.report_id], _is_numbered(entries.get(charge.report_id)))
+            for charge in charges
+        ]
 
     def _some(self, name: str, place: tuple[str, ...], condition: Any) -> list[Row]:
         table = self._bind(name, self.home.table(name).files(*place, as_of=self.as_of))
@@ -321,15 +327,19 @@ def _read(home: Home, entry: Row | None, rows: set[int]) -> dict[int, str] | str
                     f"{place} is not what was archived (its SHA-256 is {digest}, the ledger says "
                     f"{entry['sha256']}); restore it from a backup"
                 )
-            return _records(path, len(entry["columns"]), rows)
+            width = len(entry["columns"]) - len(MADE.get(entry["format"], ()))
+            return _records(path, width, rows)
     except FileNotFoundError:
         return f"{place} is missing; restore it from a backup"
-    except (OSError, CutOffError) as error:
+    except (OSError, CutOffError, BrokenFileError) as error:
         return f"{place} cannot be read: {getattr(error, 'strerror', None) or error}"
 
 
 def _records(path: Path, width: int, rows: set[int]) -> dict[int, str]:
     """Rows by number, 1 the first after the header: numbered as ingest numbers them."""
+    kind = kind_of(path)
+    if kind != "csv":
+        return record_texts(path, kind, rows)
     found = islice(salvage.records(path, width), max(rows))
     return {
         number: record.decode("utf-8", errors="backslashreplace")
@@ -338,11 +348,18 @@ def _records(path: Path, width: int, rows: set[int]) -> dict[int, str]:
     }
 
 
-def _joined(charge: Charge, read: Mapping[int, str] | str) -> Charge:
+def _is_numbered(entry: Row | None) -> bool:
+    """Whether the provider numbers the charges of the report."""
+    return entry is not None and raw_format(entry["format"]).reference is not None
+
+
+def _joined(charge: Charge, read: Mapping[int, str] | str, numbered: bool) -> Charge:
     if isinstance(read, str):
         return replace(charge, raw_problem=read)
-    raw = read.get(charge.report_row)
+    row = charge.report_row % WITHIN
+    raw = read.get(row)
     if raw is None:
-        return replace(charge, raw_problem=f"the report ends before row {charge.report_row}")
-    problem = None if charge.reference_number in raw else "the row has another reference number"
+        return replace(charge, raw_problem=f"the report ends before row {row}")
+    known = not numbered or (charge.reference_number or "") in raw
+    problem = None if known else "the row has another reference number"
     return replace(charge, raw=raw, raw_problem=problem)

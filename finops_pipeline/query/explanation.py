@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from finops_pipeline.ingest.rows import row_text
 from finops_pipeline.query.show import plain
 
 Amounts = Mapping[str, Decimal | None]
@@ -254,7 +255,7 @@ def _charges(e: Explanation) -> str:
             _number(c.amounts["EffectiveCost"]),
             c.reference_number + (f" (corrects {c.corrects})" if c.corrects else ""),
             c.report,
-            str(c.report_row),
+            row_text(c.report_row),
         )
         for c in shown
     ]
@@ -269,7 +270,7 @@ def _raw(e: Explanation) -> str:
     lines = ["Report rows as delivered"]
     for charge in e.charges[:_CHARGES_SHOWN]:
         if charge.raw is not None or charge.raw_problem is not None:
-            lines.append(f"{charge.report}, row {charge.report_row}:")
+            lines.append(f"{charge.report}, row {row_text(charge.report_row)}:")
         if charge.raw is not None:
             lines.append(f"  {charge.raw}")
         if charge.raw_problem is not None:

@@ -25,6 +25,9 @@ OCI_UNITS = ("normalize", "oci_units.csv")
 AZURE_SERVICES = ("normalize", "azure_services.csv")
 AZURE_REGIONS = ("normalize", "azure_regions.csv")
 AZURE_UNITS = ("normalize", "azure_units.csv")
+GCP_SERVICES = ("normalize", "gcp_services.csv")
+GCP_REGIONS = ("normalize", "gcp_regions.csv")
+GCP_UNITS = ("normalize", "gcp_units.csv")
 
 
 def as_name(text: str) -> str:
@@ -50,10 +53,13 @@ KEYS = [
     (AZURE_REGIONS, ["region_key"], str.casefold),
     (AZURE_REGIONS, ["region_name"], str.casefold),
     (AZURE_UNITS, ["unit"], as_unit),
+    (GCP_SERVICES, ["service"], as_name),
+    (GCP_REGIONS, ["region_id"], str.casefold),
+    (GCP_UNITS, ["unit"], as_unit),
 ]
 TABLES = [
     COLUMNS, SERVICES, CURRENCIES, OCI_SERVICES, OCI_REGIONS, OCI_UNITS,
-    AZURE_SERVICES, AZURE_REGIONS, AZURE_UNITS,
+    AZURE_SERVICES, AZURE_REGIONS, AZURE_UNITS, GCP_SERVICES, GCP_REGIONS, GCP_UNITS,
 ]  # fmt: skip
 
 
@@ -179,7 +185,9 @@ def test_currency(code: str, minor_unit: str, active: str) -> None:
     assert (row["minor_unit"], row["active"]) == (minor_unit, active)
 
 
-@pytest.mark.parametrize("table", [OCI_SERVICES, AZURE_SERVICES], ids=lambda table: table[1])
+@pytest.mark.parametrize(
+    "table", [OCI_SERVICES, AZURE_SERVICES, GCP_SERVICES], ids=lambda table: table[1]
+)
 def test_services_have_a_valid_category(table: tuple[str, str]) -> None:
     valid = {(row["category"], row["subcategory"]) for row in rows(SERVICES)}
     services = rows(table)
