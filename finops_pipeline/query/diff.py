@@ -9,7 +9,7 @@ in-between state. Only charge days whose files differ are looked into. How a cau
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,7 +18,6 @@ from typing import Any
 
 import ibis
 import ibis.expr.types as ir
-import pyarrow as pa
 
 from finops_pipeline.contracts.forms import MONEY, ibis_schema
 from finops_pipeline.contracts.tables import tables
@@ -31,6 +30,7 @@ from finops_pipeline.lake.home import Home
 from finops_pipeline.query import moves
 from finops_pipeline.query.compile import conditions_of, that_count, value_of
 from finops_pipeline.query.dimensions import OTHER, TABLE, dimension
+from finops_pipeline.query.known_reports import known_reports
 from finops_pipeline.query.model import QUANTITY, REPORTING, CostQuery, QueryError
 
 BY = ("day", "service", "owner")  # what lines are by when nothing is said
@@ -217,7 +217,7 @@ class _Comparison:
             made_from = _MadeFrom(self.home, self._costs, places)
             ledgers = {s: Ledger(self.home.table("reports"), s) for s in {s for s, _ in places}}
             entries = {e.report_id: e for ledger in ledgers.values() for e in ledger.entries}
-            self.engine.bind_arrow(moves.REPORTS, _known_reports(ledgers.values()))
+            self.engine.bind_arrow(moves.REPORTS, known_reports(ledgers.values()))
             compiled = [(n, self.engine.compile(x)) for n, x in moves.steps(self.query)]
             for chunk in _chunked(self.home, places, made_from):
                 self._effects(compiled, made_from, chunk, shown, effects)
@@ -320,32 +320,6 @@ def _chunked(home: Home, places: Sequence[Place], made_from: _MadeFrom) -> Itera
 
     for days in chunks(list(by_day), rows, _CHUNK):
         yield [place for day in days for place in by_day[day]]
-
-
-def _known_reports(ledgers: Iterable[Ledger]) -> pa.Table:
-    """Every report with what stands in its place, and whether it took another's.
-
-    Of a delivery scope that is its manifest: `cause_id` is what brought a report's charges.
-    """
-    rows = []
-    for ledger in ledgers:
-        live = {e.name: e.report_id for e in ledger.live()}
-        several = {e.name for e in ledger.replaced()}
-        manifests = {m.delivery_scope: m.report_id for m in ledger.manifests()}
-        told = Counter(e.delivery_scope for e in ledger.entries if e.members is not None)
-        for e in ledger.entries:
-            manifest = manifests.get(e.delivery_scope) if e.delivery_scope else None
-            again = e.name in several and live.get(e.name) == e.report_id
-            rows.append(
-                {
-                    "known_id": e.report_id,
-                    "newest_id": manifest or live.get(e.name),
-                    "cause_id": manifest or e.report_id,
-                    "rewrites": told[e.delivery_scope] > 1 if manifest else again,
-                }
-            )
-    names = [(name, pa.string()) for name in ("known_id", "newest_id", "cause_id")]
-    return pa.Table.from_pylist(rows, schema=pa.schema([*names, ("rewrites", pa.bool_())]))
 
 
 def _cause(kind: str, entry: LedgerEntry | None, change: Decimal) -> Cause:
