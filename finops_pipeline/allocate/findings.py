@@ -27,6 +27,7 @@ def findings(rules: Rules) -> Iterator[InitErrorDetails]:
     for i, tag in enumerate(rules.tags):
         yield from _values_of_tag(rules, i, tag)
     yield from _parents(rules)
+    yield from _weights_of_pools(rules)
     yield from _pools(rules)
 
 
@@ -189,6 +190,17 @@ def _pools(rules: Rules) -> Iterator[InitErrorDetails]:
                         other,
                     )
                     return
+
+
+def _weights_of_pools(rules: Rules) -> Iterator[InitErrorDetails]:
+    """Weights of pools that take no part: all owners do without being named, pools do not."""
+    names = {pool.name for pool in rules.pools}
+    for i, pool in enumerate(rules.pools):
+        for j, driver in enumerate(pool.drivers):
+            for name in driver.fixed or ():
+                if name in names and name not in pool.recipients:
+                    place = ("pools", i, "drivers", j, "fixed", name)
+                    yield _finding("is a pool: name it among recipients too", place, name)
 
 
 def _fed(of_day: RulesOfDay, name: str) -> list[str]:

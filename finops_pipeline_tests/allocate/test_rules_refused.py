@@ -195,6 +195,13 @@ REFUSALS = {
         ),
         "pools.0.recipients: the pool feeds itself: p → q → r → p, not 'q'",
     ),
+    "a weight of a pool that takes no part": (
+        pools(
+            "{name: p, match: {ServiceName: N}, drivers: {fixed: {a: 1, q: 1}}}, "
+            "{name: q, match: {ServiceName: M}, drivers: cost}"
+        ),
+        "pools.0.drivers.0.fixed.q: is a pool: name it among recipients too, not 'q'",
+    ),
     "a pool that feeds itself": (
         pools("{name: p, match: {ServiceName: N}, drivers: even, recipients: [p, a]}"),
         "pools.0.recipients: the pool feeds itself: p → p, not 'p'",

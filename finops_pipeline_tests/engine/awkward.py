@@ -16,16 +16,23 @@ from finops_pipeline.config import Budget, Settings, Source
 from finops_pipeline_tests.normalize.pipeline import line, report
 
 _RULES = """
-owners: [shop, web]
+owners: [shop, {name: web, parent: shop}, {name: late, from: 2026-09-09}]
 tags:
-  - key: team
+  - {key: team, patterns: [{match: "we.?", owner: web}], invalid: plain}
+places:
+  - {name: odd, match: {"tag:Team": ["日本語 🙂"], ResourceId: plain}, owner: late}
 pools:
   - name: thirds
     match: {ServiceName: [straße]}
-    drivers: {fixed: {shop: 1, web: 2}}
+    drivers: {fixed: {shop: 1, by-cost: 2}}
+    recipients: [shop, by-cost]
   - name: by-cost
     match: {ServiceName: [Object_Storage]}
-    drivers: cost
+    drivers: [cost, even]
+    recipients: [web, late]
+  - name: followed
+    match: {ServiceName: [COMPUTE]}
+    drivers: [{cost: direct, same: [ResourceId, SubAccountId]}, {usage: OCPU Hours}, last known]
 """
 
 _COSTS = [
