@@ -8,7 +8,7 @@ stored subject can match affects no day.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any
 
@@ -35,13 +35,18 @@ _OWNERSHIP, _OTHERWISE = "ownership held against rules", "decisions made otherwi
 
 
 def affected_days(
-    home: Home, engine: Engine, source: str, decider: Decider, days: Sequence[date]
+    home: Home, engine: Engine, source: str, decider: Decider, days: Mapping[date, str]
 ) -> set[date]:
-    """The stored days whose owners or pools the rules of now would decide otherwise."""
+    """The stored days whose owners or pools the rules of now would decide otherwise.
+
+    `days` has the name of each day's figures. A day whose decisions have another name counts too: a
+    run was stopped after it had replaced them, and they do not tell what the figures rest on.
+    """
+    decided = {f.partition[1]: f.fingerprint for f in home.table("ownership").files(source)}
+    found = {day for day, name in days.items() if decided.get(day.isoformat()) != name}
     of_stretch: dict[int, list[date]] = defaultdict(list)
-    for day in days:
+    for day in sorted(days.keys() - found):
         of_stretch[decider.calendar.stretch(day)].append(day)
-    found: set[date] = set()
     for some in of_stretch.values():
         found |= _decided_otherwise(home, engine, source, decider, some)
         found |= _split_otherwise(home, source, decider, [d for d in some if d not in found])

@@ -88,7 +88,7 @@ class Store:
         stored = _by_day(self._table("allocated_costs").files(self.source), 2)
         names = {day: {f.fingerprint for f in files} for day, files in stored.items()}
         stale: set[date] = set()
-        by_other_rules: list[date] = []
+        by_other_rules: dict[date, str] = {}
         for text in self._charges.keys() | names.keys():
             day, made = date.fromisoformat(text), names.get(text, set())
             if len(made) != 1 or text not in self._charges:
@@ -99,7 +99,7 @@ class Store:
             if not name.startswith(charged):
                 stale.add(day)
             elif name[len(charged) :][: len(ruled)] != ruled:
-                by_other_rules.append(day)
+                by_other_rules[day] = name
         stale |= affected_days(self.home, self.engine, self.source, self.decider, by_other_rules)
         return sorted(stale | self._rest_otherwise(names, stale))
 

@@ -7,11 +7,13 @@ from collections import defaultdict
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
 
 from finops_pipeline.allocate.load import load_rules
+from finops_pipeline.lake.delta import LakeTable
 from finops_pipeline.query.rules_diff import RulesDiff, rules_diff
 from finops_pipeline.store.audit import known_rules, rule_changes, rules_of
 from finops_pipeline_tests.orchestration.company import Company, day
@@ -136,6 +138,40 @@ def _days(spans: dict[Span, str]) -> list[date]:
         first, last = date.fromisoformat(start), date.fromisoformat(end)
         found += [date.fromordinal(n) for n in range(first.toordinal(), last.toordinal() + 1)]
     return sorted(found)
+
+
+@pytest.mark.parametrize("stopped_at", ["ownership", "shares", "rule_changes", "allocated_costs"])
+def test_a_run_that_was_stopped_between_two_tables_is_done_again(
+    acme: Company, monkeypatch: pytest.MonkeyPatch, stopped_at: str
+) -> None:
+    """Decisions that are newer than the figures do not make the figures count as current."""
+    write(acme, CHANGES["an alias that one day has"][0])
+    replace = LakeTable.replace
+
+    def stopping(table: LakeTable, *arguments: Any, **further: Any) -> bool:
+        if table.table.name == stopped_at:
+            raise OSError("the power went")
+        return replace(table, *arguments, **further)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(LakeTable, "replace", stopping)
+        assert acme.run().problems
+    assert "ops" not in _by_owner_of(acme, 3)
+
+    assert rebuilt(acme) == [day(3)]
+
+    assert _by_owner_of(acme, 3)["ops"] > 7
+    logged = [c.values for c in rule_changes(acme.pipeline.home) if c.values["previous"]]
+    assert len(logged) == len({c["owner"] for c in logged}) > 0, "the change is logged once"
+    assert rebuilt(acme) == []
+
+
+def _by_owner_of(acme: Company, number: int) -> dict[str, Decimal]:
+    found: dict[str, Decimal] = defaultdict(Decimal)
+    for row in acme.rows("allocated_costs"):
+        if row["x_ChargeDay"] == day(number):
+            found[row["x_BusinessUnit"]] += row["EffectiveCost"]
+    return dict(found)
 
 
 def test_a_run_that_makes_all_anew_comes_to_the_same(acme: Company, tmp_path: Path) -> None:
