@@ -2,7 +2,7 @@
 
 A fault comes with what a person must do, down to the policy statement to paste (those are in
 `oci_identity.py`). The checks use the same code as a real run (`oci.py`, `directory.py`,
-`compartments.py`), so they cannot disagree with it.
+`scopes.py`), so they cannot disagree with it.
 """
 
 from __future__ import annotations
@@ -19,10 +19,9 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 from finops_pipeline.config import Source
 from finops_pipeline.contracts.formats import formats
-from finops_pipeline.ingest.compartments import read_compartments
 from finops_pipeline.ingest.directory import DirectoryLocation
 from finops_pipeline.ingest.location import (
-    INVENTORY,
+    INVENTORIES,
     AccessRefused,
     IngestError,
     RemoteReport,
@@ -36,6 +35,7 @@ from finops_pipeline.ingest.oci_credentials import (
     session_token,
 )
 from finops_pipeline.ingest.oci_identity import cure, inventory_statement, list_compartments
+from finops_pipeline.ingest.scopes import read_scopes
 
 FRESH = timedelta(hours=48)  # Reports come every six hours; FOCUS has been seen two days late.
 CLOCK_TOLERANCE = timedelta(minutes=5)  # Beyond it OCI answers 401, however right the key is.
@@ -66,8 +66,13 @@ def diagnose(source: Source, *, now: Callable[[], datetime] = _utc_now) -> list[
     Nothing raises: what goes wrong is a finding. A check is left out when an earlier fault makes
     it pointless.
     """
-    if source.location.startswith("file:"):
+    scheme = source.location.partition(":")[0]
+    if scheme == "file":
         return list(_directory(source, now))
+    if scheme in ("s3", "costexplorer"):
+        from finops_pipeline.ingest.aws_diagnosis import diagnose_aws
+
+        return list(diagnose_aws(source, now))
     return list(_bucket(source, now))
 
 
@@ -197,7 +202,8 @@ def _listing(
             newest = report
     if newest is None:
         prefixes = " or ".join(formats()[source.format].folders)
-        return Finding("reports", False, f"no report below {prefixes}", _NO_REPORTS), None
+        said = f"no report below {prefixes}" if prefixes else "no report"
+        return Finding("reports", False, said, _NO_REPORTS), None
     ok = newest.delivered_at >= fresh_after
     said = f"{count} reports; the newest is of {newest.delivered_at:%Y-%m-%d %H:%M} UTC"
     return Finding("reports", ok, said, "" if ok else _STALE), newest
@@ -237,7 +243,7 @@ def _directory(source: Source, now: Callable[[], datetime]) -> Iterator[Finding]
         finding, newest = _listing(source, reports, fresh_after)
         yield replace(finding, remedy=_COPY_STALE) if newest and not finding.ok else finding
         yield from _other_formats(source, location)
-        if newest:
+        if newest and formats()[source.format].content == "rows":
             yield _contents(source, location, reports)
         yield _inventory_file(source)
     except IngestError as error:
@@ -246,12 +252,13 @@ def _directory(source: Source, now: Callable[[], datetime]) -> Iterator[Finding]
 
 def _inventory_file(source: Source) -> Finding:
     try:
-        known = read_compartments(source)
+        known = read_scopes(source)
     except IngestError as error:
         return Finding("inventory", False, str(error), "Mend the file, or take it away.")
+    inventory = " or ".join(INVENTORIES)
     if known:
-        return Finding("inventory", True, f"{len(known)} compartments in {INVENTORY}")
-    said = f"no {INVENTORY} with compartments: no paths, and rules by path match nothing"
+        return Finding("inventory", True, f"{len(known)} places in {inventory}")
+    said = f"no {inventory}: no paths, and rules by path match nothing"
     return Finding("inventory", True, said)
 
 
@@ -271,7 +278,8 @@ def _other_formats(source: Source, location: DirectoryLocation) -> Iterator[Find
 
 def _contents(source: Source, location: DirectoryLocation, reports: list[RemoteReport]) -> Finding:
     """The newest files' first lines: readable, and of the source's format?"""
-    newest = sorted(reports, key=lambda report: (report.delivered_at, report.name))
+    rows = (r for r in reports if not r.name.endswith(".json"))  # a manifest has none
+    newest = sorted(rows, key=lambda report: (report.delivered_at, report.name))
     wrong: dict[str, str] = {}
     for report in newest[-_FILES_LOOKED_INTO:]:
         found = location.content_of(report)

@@ -17,7 +17,8 @@ from typing import Protocol
 from finops_pipeline.config import Source
 from finops_pipeline.contracts.formats import ReportFormat, formats
 
-INVENTORY = "compartments.csv"  # beside the reports of a directory, and no report itself
+# The hierarchy beside the reports of a directory, and no report itself.
+INVENTORIES = ("compartments.csv", "scopes.csv")
 
 
 # The kinds of IngestError that say what became of a place or a report are named for just that,
@@ -111,7 +112,7 @@ class Location(Protocol):
 def is_report(form: ReportFormat, name: str) -> bool:
     """Whether an object of that name may be a report, or a manifest where the format has them."""
     suffixes = form.suffixes if form.layout == "reports" else (*form.suffixes, ".json")
-    return name.endswith(suffixes) and PurePosixPath(name).name != INVENTORY
+    return name.endswith(suffixes) and PurePosixPath(name).name not in INVENTORIES
 
 
 def open_location(source: Source, passed: datetime | None = None) -> Location:

@@ -1,7 +1,7 @@
 """A tenancy's Identity service: its compartments, and the policy that a source's rights rest on.
 
 It is asked in the same way as the bucket (`oci_credentials.py`). What becomes of the compartments
-is in `compartments.py`; here too is what a refusal means, for `diagnosis.py`.
+is in `scopes.py`; here too is what a refusal means, for `diagnosis.py`.
 
 Sources of the rules: Oracle, "Cost Reports" (bucket, home region, statements), "API Errors" (what
 401 and 404 stand for), "Deleting a Compartment" (names).

@@ -14,9 +14,9 @@ import dagster as dg
 from finops_pipeline.config import Source
 from finops_pipeline.contracts.formats import formats
 from finops_pipeline.contracts.tables import Table, tables
-from finops_pipeline.ingest.compartments import read_compartments, store_compartments
 from finops_pipeline.ingest.ledger import LedgerEntry
 from finops_pipeline.ingest.location import AccessRefused, RemoteReport
+from finops_pipeline.ingest.scopes import read_scopes, store_scopes
 from finops_pipeline.orchestration import figures
 from finops_pipeline.orchestration.findings import findings, tell
 from finops_pipeline.orchestration.partitions import RANGES, SOURCE, days_of
@@ -100,14 +100,14 @@ def _compartments(
     )
     def compartments(context: dg.AssetExecutionContext) -> Iterator[Event]:
         try:
-            found = read_compartments(source)
+            found = read_scopes(source)
         except AccessRefused as refusal:
             # Paths are wanted, not needed: charges are kept and owned by their tags.
             context.log.warning(str(refusal))
             found = []
         if found:
             with pipeline.working_on(source.name):
-                store_compartments(pipeline.home.table("compartments"), source.name, found)
+                store_scopes(pipeline.home.table("compartments"), source.name, found)
         metadata = {"compartments": len(found)}
         yield from report(context, {asset_key: [Day(d, metadata) for d in days_of(context)]})
 

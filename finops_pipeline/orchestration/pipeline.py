@@ -20,10 +20,10 @@ from finops_pipeline.config import WORK, Settings, Source
 from finops_pipeline.engine.duckdb import DuckDBEngine
 from finops_pipeline.engine.kept import keep_in
 from finops_pipeline.engine.protocol import Engine
-from finops_pipeline.ingest.compartments import stored_paths
 from finops_pipeline.ingest.ledger import Ledger
 from finops_pipeline.ingest.location import Location, open_location
 from finops_pipeline.ingest.run import Ingest
+from finops_pipeline.ingest.scopes import stored_paths
 from finops_pipeline.lake.home import Home
 from finops_pipeline.normalize.overlap import overlaps, tells_the_same_bill
 from finops_pipeline.normalize.rates import Rates

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from finops_pipeline.actuate.run import Actuate
 from finops_pipeline.config import Settings, Source
-from finops_pipeline.ingest.compartments import read_compartments, store_compartments
 from finops_pipeline.ingest.location import AccessRefused, IngestError
+from finops_pipeline.ingest.scopes import read_scopes, store_scopes
 from finops_pipeline.lake.room import NoRoom, no_room
 from finops_pipeline.orchestration.findings import findings, tell
 from finops_pipeline.orchestration.pipeline import Pipeline
@@ -135,7 +135,7 @@ class Run:
 
     def _inventory(self, source: Source) -> None:
         try:
-            found = read_compartments(source)
+            found = read_scopes(source)
         except AccessRefused as refusal:
             # Paths are wanted, not needed: charges are kept and owned by their tags.
             self.progress(f"{source.name}: {refusal}")
@@ -145,7 +145,7 @@ class Run:
             return
         if found:
             with self.pipeline.working_on(source.name):
-                store_compartments(self.pipeline.home.table("compartments"), source.name, found)
+                store_scopes(self.pipeline.home.table("compartments"), source.name, found)
 
     def _rebuild(self, source: Source) -> None:
         charges = [f"{source.slug}/{n}" for n in ("focus_costs", "rejected_rows")]

@@ -15,7 +15,7 @@ from finops_pipeline.actuate.run import Actuate
 from finops_pipeline.config import Settings
 from finops_pipeline.contracts.tables import tables
 from finops_pipeline.engine.spark_session import open_session, stop_spark
-from finops_pipeline.ingest.compartments import read_compartments, store_compartments
+from finops_pipeline.ingest.scopes import read_scopes, store_scopes
 from finops_pipeline.orchestration.pipeline import Pipeline
 from finops_pipeline.store.rollups import Rollups
 
@@ -29,8 +29,8 @@ def bring_in(settings: Settings) -> dict[str, int]:
     done = dict.fromkeys(("ingest", "normalize", "store", "rollups", "actuate"), 0)
     with pipeline.engine() as engine:
         for source in settings.sources:
-            if found := read_compartments(source):
-                store_compartments(pipeline.home.table("compartments"), source.name, found)
+            if found := read_scopes(source):
+                store_scopes(pipeline.home.table("compartments"), source.name, found)
             ingest = pipeline.ingest(source, engine)
             ingest.clock = lambda: NOW
             ingested = ingest.run(ingest.new_reports())

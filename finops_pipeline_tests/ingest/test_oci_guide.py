@@ -9,8 +9,9 @@ import pytest
 import yaml
 
 from finops_pipeline.config import Settings, Source
-from finops_pipeline.ingest.compartments import INVENTORY, paths, read_compartments
+from finops_pipeline.ingest.location import INVENTORIES
 from finops_pipeline.ingest.oci_identity import inventory_statement, policy_statements
+from finops_pipeline.ingest.scopes import paths, read_scopes
 
 GUIDE = Path(__file__).parents[2] / "docs" / "oci.md"
 BLOCKS = re.findall(r"```(\w*)\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.DOTALL)
@@ -36,7 +37,7 @@ def test_the_statements_are_those_of_the_doctor(auth: str, number: int) -> None:
 
 
 def test_the_inventory_is_read(tmp_path: Path) -> None:
-    (tmp_path / INVENTORY).write_text(blocks("", "id,name")[0], encoding="utf-8")
+    (tmp_path / INVENTORIES[0]).write_text(blocks("", "id,name")[0], encoding="utf-8")
     source = Source(name="a", format="oci_cost_csv", location=f"file:{tmp_path}")
-    found = paths(read_compartments(source)).values()
+    found = paths(read_scopes(source)).values()
     assert sorted(found) == ["root", "root/payments", "root/payments/prod"]

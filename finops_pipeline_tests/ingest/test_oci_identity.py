@@ -12,7 +12,6 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 from finops_pipeline.config import Source
-from finops_pipeline.ingest.compartments import Compartment, paths, read_compartments
 from finops_pipeline.ingest.location import (
     AccessRefused,
     CredentialsError,
@@ -22,6 +21,7 @@ from finops_pipeline.ingest.location import (
 from finops_pipeline.ingest.oci import OciLocation
 from finops_pipeline.ingest.oci_credentials import OciService
 from finops_pipeline.ingest.oci_identity import list_compartments
+from finops_pipeline.ingest.scopes import Scope, paths, read_scopes
 from finops_pipeline_tests.ingest.conftest import brief_retry
 from finops_pipeline_tests.servers.oci_metadata import InstanceMetadataServer
 from finops_pipeline_tests.servers.oci_object_storage import (
@@ -69,7 +69,7 @@ def test_deleted_compartments_keep_the_name_they_had(
     below = server.identity.add("shop.v2.aB3dE6gH", gone, state="DELETED")
     alive = server.identity.add("team.platform")  # Eight letters after a dot, and never deleted.
     going = server.identity.add("old.database", state="DELETING")
-    found = paths(Compartment(*c) for c in listed(source))
+    found = paths(Scope(*c) for c in listed(source))
     assert found == {
         TENANCY: "root",
         gone: "root/web",
@@ -196,7 +196,7 @@ def test_another_tenancy_is_refused(source: Source) -> None:
 def test_a_bucket_that_no_tenancy_names_has_no_inventory(
     server: ObjectStorageServer, source: Source
 ) -> None:
-    assert read_compartments(source.model_copy(update={"location": "oci://acme/copies"})) == []
+    assert read_scopes(source.model_copy(update={"location": "oci://acme/copies"})) == []
     assert server.seen == []
 
 

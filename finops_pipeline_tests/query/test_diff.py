@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from finops_pipeline.engine.duckdb import DuckDBEngine
-from finops_pipeline.ingest.compartments import Compartment, store_compartments
+from finops_pipeline.ingest.scopes import Scope, store_scopes
 from finops_pipeline.query import CostQuery, QueryError
 from finops_pipeline.query.diff import BY, Diff, diff
 from finops_pipeline_tests.query.history import History, charge, day, moment
@@ -163,8 +163,8 @@ def test_a_rate_that_was_missing(known: History, engine: DuckDBEngine) -> None:
 
 
 def test_another_mapping(known: History, engine: DuckDBEngine) -> None:
-    found = [Compartment("ocid1.compartment.oc1..web", "new", "r"), Compartment("r", "root", None)]
-    store_compartments(known.pipeline.home.table("compartments"), "acme", found)
+    found = [Scope("ocid1.compartment.oc1..web", "new", "r"), Scope("r", "root", None)]
+    store_scopes(known.pipeline.home.table("compartments"), "acme", found)
     known.step()
     assert told(compare(known, engine, known.steps[0][0], by=("scope",))) == {
         ("root/new",): [("mapping", None, Decimal(40))],

@@ -21,7 +21,7 @@ import yaml
 from finops_pipeline.config import load_settings
 from finops_pipeline.demo.company import make_company
 from finops_pipeline.engine.duckdb import DuckDBEngine
-from finops_pipeline.ingest.compartments import read_compartments, store_compartments
+from finops_pipeline.ingest.scopes import read_scopes, store_scopes
 from finops_pipeline.lake.home import Home
 from finops_pipeline.orchestration.pipeline import Pipeline
 from finops_pipeline.query.explain import ExplainError, explain, show_explanation
@@ -295,7 +295,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Home:
     settings = load_settings(config)
     for source in settings.sources:
         inventory = Pipeline(settings).home.table("compartments")
-        store_compartments(inventory, source.name, read_compartments(source))
+        store_scopes(inventory, source.name, read_scopes(source))
     return run(config)
 
 

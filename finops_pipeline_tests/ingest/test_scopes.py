@@ -11,27 +11,26 @@ import pytest
 from finops_pipeline.config import Source
 from finops_pipeline.contracts.tables import tables
 from finops_pipeline.demo.tenancy import make_tenancy
-from finops_pipeline.ingest.compartments import (
-    INVENTORY,
-    Compartment,
+from finops_pipeline.ingest.location import INVENTORIES, IngestError
+from finops_pipeline.ingest.scopes import (
+    Scope,
     paths,
-    read_compartments,
-    store_compartments,
+    read_scopes,
+    store_scopes,
     stored_paths,
 )
-from finops_pipeline.ingest.location import IngestError
 from finops_pipeline.lake.delta import LakeTable
 from finops_pipeline_tests.servers.oci_object_storage import TENANCY, ObjectStorageServer
 
-ROOT = Compartment("r", "acme", None)
-WEB = Compartment("w", "web", "r")
-SHOP = Compartment("s", "shop", "w")
+ROOT = Scope("r", "acme", None)
+WEB = Scope("w", "web", "r")
+SHOP = Scope("s", "shop", "w")
 
 
 def directory(root: Path, text: str | bytes | None = None) -> Source:
     if text is not None:
         data = text if isinstance(text, bytes) else text.encode()
-        (root / INVENTORY).write_bytes(data)
+        (root / INVENTORIES[0]).write_bytes(data)
     return Source(name="acme", format="oci_cost_csv", location=f"file:{root}")
 
 
@@ -49,16 +48,16 @@ def table(tmp_path: Path) -> LakeTable:
     ],
 )
 def test_a_file_is_read_whatever_its_order(tmp_path: Path, text: str) -> None:
-    assert read_compartments(directory(tmp_path, text)) == [ROOT, SHOP, WEB]
+    assert read_scopes(directory(tmp_path, text)) == [ROOT, SHOP, WEB]
 
 
 def test_names_are_taken_as_they_are(tmp_path: Path) -> None:
     text = 'id,name,parent_id\nr,"Büro, ""Nord""",\n'
-    assert read_compartments(directory(tmp_path, text)) == [Compartment("r", 'Büro, "Nord"', None)]
+    assert read_scopes(directory(tmp_path, text)) == [Scope("r", 'Büro, "Nord"', None)]
 
 
 def test_without_a_file_nothing_is_known(tmp_path: Path) -> None:
-    assert read_compartments(directory(tmp_path)) == []
+    assert read_scopes(directory(tmp_path)) == []
 
 
 @pytest.mark.parametrize(
@@ -66,7 +65,7 @@ def test_without_a_file_nothing_is_known(tmp_path: Path) -> None:
     [
         ("id,name\nr,acme\n", r"line 1: column 'parent_id' is missing; expected id,name,parent_id"),
         ("", r"line 1: column 'id' is missing"),
-        ("id,name,parent_id\nr,acme,\n,web,r\n", r"line 3: column 'id' is empty; .* OCID"),
+        ("id,name,parent_id\nr,acme,\n,web,r\n", r"line 3: column 'id' is empty; .* identifier"),
         ("id,name,parent_id\nr,acme,\nw,,r\n", r"line 3: column 'name' is empty"),
         ("id,name,parent_id\nr\n", r"line 2: column 'name' is empty"),
         ("id,name,parent_id\nw,a,\nw,a,r\n", r"line 3: column 'id': 'w' stands there twice"),
@@ -75,21 +74,19 @@ def test_without_a_file_nothing_is_known(tmp_path: Path) -> None:
     ],
 )
 def test_a_file_that_will_not_do_is_told(tmp_path: Path, text: str | bytes, says: str) -> None:
-    with pytest.raises(IngestError, match=rf"acme: .*{INVENTORY}.*{says}"):
-        read_compartments(directory(tmp_path, text))
+    with pytest.raises(IngestError, match=rf"acme: .*{INVENTORIES[0]}.*{says}"):
+        read_scopes(directory(tmp_path, text))
 
 
 def test_a_folder_in_the_place_of_the_file_is_told(tmp_path: Path) -> None:
-    (tmp_path / INVENTORY).mkdir()
+    (tmp_path / INVENTORIES[0]).mkdir()
     with pytest.raises(IngestError, match="cannot be read"):
-        read_compartments(directory(tmp_path))
+        read_scopes(directory(tmp_path))
 
 
 def test_a_tenancy_is_asked(server: ObjectStorageServer, source: Source) -> None:
     web = server.identity.add("web")
-    assert read_compartments(source) == sorted(
-        [Compartment(TENANCY, "acme", None), Compartment(web, "web", TENANCY)]
-    )
+    assert read_scopes(source) == sorted([Scope(TENANCY, "acme", None), Scope(web, "web", TENANCY)])
 
 
 def test_a_path_goes_from_the_root_down() -> None:
@@ -99,9 +96,9 @@ def test_a_path_goes_from_the_root_down() -> None:
 def test_paths_are_those_of_the_demos_inventory(tmp_path: Path) -> None:
     # The demo's own `path` column is what its rules name; nothing here reads it.
     make_tenancy(tmp_path / "t", days=1, rows=500)
-    with (tmp_path / "t" / INVENTORY).open(encoding="utf-8", newline="") as file:
+    with (tmp_path / "t" / INVENTORIES[0]).open(encoding="utf-8", newline="") as file:
         told = {row["id"]: row["path"] for row in csv.DictReader(file)}
-    assert paths(read_compartments(directory(tmp_path / "t"))) == told
+    assert paths(read_scopes(directory(tmp_path / "t"))) == told
 
 
 def test_an_unknown_parent_starts_a_path() -> None:
@@ -109,34 +106,34 @@ def test_an_unknown_parent_starts_a_path() -> None:
 
 
 def test_a_circle_is_cut() -> None:
-    a, b = Compartment("a", "A", "b"), Compartment("b", "B", "a")
-    below = Compartment("c", "C", "a")
+    a, b = Scope("a", "A", "b"), Scope("b", "B", "a")
+    below = Scope("c", "C", "a")
     assert paths([a, b, below]) == {"a": "B/A", "b": "A/B", "c": "B/A/C"}
-    assert paths([Compartment("x", "X", "x")]) == {"x": "X"}
+    assert paths([Scope("x", "X", "x")]) == {"x": "X"}
 
 
 def test_what_is_stored_is_given_back(table: LakeTable) -> None:
-    known = store_compartments(table, "acme", [ROOT, WEB, SHOP])
+    known = store_scopes(table, "acme", [ROOT, WEB, SHOP])
     assert known == stored_paths(table, "acme") == paths([ROOT, WEB, SHOP])
     assert stored_paths(table, "other") == {}
 
 
 def test_the_same_inventory_makes_no_new_version(table: LakeTable) -> None:
-    store_compartments(table, "acme", [ROOT, WEB, SHOP])
+    store_scopes(table, "acme", [ROOT, WEB, SHOP])
     version, files = table.version(), sorted(Path(table.root).rglob("*.parquet"))
     written = [file.read_bytes() for file in files]
     for order in permutations([ROOT, WEB, SHOP]):
-        store_compartments(table, "acme", order)
+        store_scopes(table, "acme", order)
     assert table.version() == version
     assert sorted(Path(table.root).rglob("*.parquet")) == files
     assert [file.read_bytes() for file in files] == written
 
 
 def test_a_changed_inventory_replaces_its_own_sources_only(table: LakeTable) -> None:
-    store_compartments(table, "acme", [ROOT, WEB])
-    store_compartments(table, "other", [ROOT])
+    store_scopes(table, "acme", [ROOT, WEB])
+    store_scopes(table, "other", [ROOT])
     version = table.version()
-    store_compartments(table, "acme", [ROOT, Compartment("w", "www", "r")])
+    store_scopes(table, "acme", [ROOT, Scope("w", "www", "r")])
     assert table.version() == version + 1
     assert stored_paths(table, "acme") == {"r": "root", "w": "root/www"}
     assert stored_paths(table, "other") == {"r": "root"}

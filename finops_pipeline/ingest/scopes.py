@@ -1,7 +1,8 @@
-"""The compartment tree of a tenancy: what turns a compartment's identifier into a path.
+"""The provider's own hierarchy: what turns an account or a compartment into a path.
 
-From the Identity service for a tenancy, from `compartments.csv` beside the reports for a
-directory. Reports carry no path, so this is the inventory that rules by path rest on.
+From the provider's service (`oci_identity.py`, `aws_organizations.py`), or from an inventory file
+beside the reports of a directory. Reports carry no path, so this is the inventory that rules by
+path rest on.
 """
 
 from __future__ import annotations
@@ -15,35 +16,51 @@ from pathlib import Path
 import pyarrow as pa
 
 from finops_pipeline.config import Source
+from finops_pipeline.contracts.formats import formats
 from finops_pipeline.contracts.forms import arrow_schema
-from finops_pipeline.ingest.location import INVENTORY, IngestError
+from finops_pipeline.ingest.location import INVENTORIES, IngestError
 from finops_pipeline.lake.delta import LakeFile, LakeTable
 
 ROOT = "root"
 
 
 @dataclass(frozen=True, order=True)
-class Compartment:
-    """A compartment and the one that holds it; the root has none."""
+class Scope:
+    """A place of the hierarchy and the one that holds it; the root has none."""
 
     id: str
     name: str
     parent_id: str | None
 
 
-def read_compartments(source: Source) -> list[Compartment]:
-    """The compartments of a source as they are now, in order of their identifiers.
+def read_scopes(source: Source) -> list[Scope]:
+    """The places of a source's hierarchy as they are now, in order of their identifiers.
 
-    Empty for a directory without an inventory: then no path is known. Raises IngestError.
+    Empty where nobody tells them, such as for a directory without an inventory: then no path is
+    known. Raises IngestError.
     """
     if source.location.startswith("file:"):
-        return _from_file(source, Path(source.location.removeprefix("file:")) / INVENTORY)
-    from finops_pipeline.ingest.oci_identity import list_compartments
+        folder = Path(source.location.removeprefix("file:"))
+        found = [scope for name in INVENTORIES for scope in _from_file(source, folder / name)]
+        return sorted(found)
+    return sorted(Scope(*found) for found in _listed(source))
 
-    return sorted(Compartment(*found) for found in list_compartments(source))
+
+def _listed(source: Source) -> Iterable[tuple[str, str, str | None]]:
+    # Imported only here: a directory of reports needs no SDK nor its start-up time.
+    provider = formats()[source.format].provider
+    if provider == "oci":
+        from finops_pipeline.ingest.oci_identity import list_compartments
+
+        return list_compartments(source)
+    if provider == "aws":
+        from finops_pipeline.ingest.aws_organizations import list_accounts
+
+        return list_accounts(source)
+    return ()
 
 
-def _from_file(source: Source, path: Path) -> list[Compartment]:
+def _from_file(source: Source, path: Path) -> list[Scope]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             return sorted(_rows(f"{source.name}: {path}", file))
@@ -56,7 +73,7 @@ def _from_file(source: Source, path: Path) -> list[Compartment]:
         ) from None
 
 
-def _rows(place: str, file: Iterable[str]) -> Iterator[Compartment]:
+def _rows(place: str, file: Iterable[str]) -> Iterator[Scope]:
     reader = csv.DictReader(file)
     missing = {"id", "name", "parent_id"} - set(reader.fieldnames or ())
     if missing:
@@ -70,35 +87,35 @@ def _rows(place: str, file: Iterable[str]) -> Iterator[Compartment]:
             if not row[column]:
                 raise IngestError(
                     f"{place}: line {reader.line_num}: column {column!r} is empty; expected the "
-                    f"compartment's {'OCID' if column == 'id' else 'name'}"
+                    f"{'identifier' if column == 'id' else 'name'} of an account or compartment"
                 )
         if row["id"] in seen:
             raise IngestError(
                 f"{place}: line {reader.line_num}: column 'id': {row['id']!r} stands there twice; "
-                "expected each compartment once"
+                "expected each of them once"
             )
         if not row["parent_id"] and root is not None:
             raise IngestError(
                 f"{place}: line {reader.line_num}: column 'parent_id' is empty, as it is for "
-                f"{root!r}; expected so for the tenancy alone"
+                f"{root!r}; expected so for the top alone"
             )
         root = root if row["parent_id"] else row["id"]
         seen.add(row["id"])
-        yield Compartment(row["id"], row["name"], row["parent_id"] or None)
+        yield Scope(row["id"], row["name"], row["parent_id"] or None)
 
 
-def paths(compartments: Iterable[Compartment]) -> dict[str, str]:
-    """The path of each compartment: `root`, then names joined by a slash.
+def paths(scopes: Iterable[Scope]) -> dict[str, str]:
+    """The path of each place: `root`, then names joined by a slash.
 
-    The root is `root` whatever the tenancy is called: so rules name it, for any tenancy. A
-    compartment whose parent is unknown starts a path of its own; a circle is cut.
+    The root is `root` whatever the tenancy or organisation is called: so rules name it for any. A
+    place whose parent is unknown starts a path of its own; a circle is cut.
     """
-    by_id = {c.id: c for c in compartments}
+    by_id = {c.id: c for c in scopes}
     found: dict[str, str] = {}
     for start in by_id.values():
         names: list[str] = []
         seen: set[str] = set()
-        current: Compartment | None = start
+        current: Scope | None = start
         while current is not None and current.id not in seen:
             seen.add(current.id)
             names.append(current.name if current.parent_id else ROOT)
@@ -107,15 +124,13 @@ def paths(compartments: Iterable[Compartment]) -> dict[str, str]:
     return found
 
 
-def store_compartments(
-    table: LakeTable, source: str, compartments: Iterable[Compartment]
-) -> dict[str, str]:
+def store_scopes(table: LakeTable, source: str, scopes: Iterable[Scope]) -> dict[str, str]:
     """Make these the source's inventory; the same inventory makes no new version.
 
-    A compartment that is listed no more stays as it was last seen: OCI forgets a deleted one after
-    90 days, its past charges keep their owner.
+    A place that is listed no more stays as it was last seen: OCI forgets a deleted compartment
+    after 90 days, AWS a closed account, and past charges keep their owner.
     """
-    seen = {c.id: c for c in (*_stored(table, source), *compartments)}
+    seen = {c.id: c for c in (*_stored(table, source), *scopes)}
     listed = sorted(seen.values())  # The service lists in any order; the rows have one.
     known = paths(listed)
     rows = [
@@ -135,9 +150,9 @@ def stored_paths(table: LakeTable, source: str) -> dict[str, str]:
     return paths(_stored(table, source))
 
 
-def _stored(table: LakeTable, source: str) -> list[Compartment]:
+def _stored(table: LakeTable, source: str) -> list[Scope]:
     rows = [row for file in table.files(source) for row in table.read(file).to_pylist()]
-    return [Compartment(row["id"], row["name"], row["parent_id"]) for row in rows]
+    return [Scope(row["id"], row["name"], row["parent_id"]) for row in rows]
 
 
 def _hash(rows: object) -> str:
