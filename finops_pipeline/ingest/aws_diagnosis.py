@@ -183,8 +183,8 @@ _NO_REPORTS = (
 )
 _STALE = (
     "That is more than 48 hours ago; an export is refreshed at least once a day. Look at its "
-    "status under Billing and Cost Management, Data Exports, and at the bucket's policy, which must let "
-    "AWS write."
+    "status under Billing and Cost Management, Data Exports, and at the bucket's policy, which "
+    "must let AWS write."
 )
 _NO_PATHS = (
     "Without it no path of an account is known, and rules by path match nothing; reports are read "

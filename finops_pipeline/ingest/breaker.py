@@ -22,6 +22,7 @@ from finops_pipeline.ingest.location import (
     Location,
     LocationUnavailable,
     RemoteReport,
+    priced_requests,
 )
 
 FAILURES = 5  # in a row
@@ -116,6 +117,11 @@ class GuardedLocation:
     def source_name(self) -> str:
         """The name of the source that the reports belong to."""
         return self._place.source_name
+
+    @property
+    def requests(self) -> int:
+        """The requests that the place has made and that cost money."""
+        return priced_requests(self._place)
 
     def reports(self) -> Iterator[RemoteReport]:
         """All reports of the place."""

@@ -109,6 +109,12 @@ class Location(Protocol):
         ...
 
 
+def priced_requests(location: Location) -> int:
+    """How many requests that cost money a place has made; 0 for one where asking is free."""
+    made: int = getattr(location, "requests", 0)
+    return made
+
+
 def is_report(form: ReportFormat, name: str) -> bool:
     """Whether an object of that name may be a report, or a manifest where the format has them."""
     suffixes = form.suffixes if form.layout == "reports" else (*form.suffixes, ".json")

@@ -5,6 +5,7 @@ function of its stage, and reports what became of each day. Which figures that a
 `figures.py`, how they are recorded in `reporting.py`, what the stages do in the stages.
 """
 
+import dataclasses
 from collections import defaultdict
 from collections.abc import Iterator
 from datetime import date
@@ -15,7 +16,7 @@ from finops_pipeline.config import Source
 from finops_pipeline.contracts.formats import formats
 from finops_pipeline.contracts.tables import Table, tables
 from finops_pipeline.ingest.ledger import LedgerEntry
-from finops_pipeline.ingest.location import AccessRefused, RemoteReport
+from finops_pipeline.ingest.location import AccessRefused, RemoteReport, priced_requests
 from finops_pipeline.ingest.scopes import read_scopes, store_scopes
 from finops_pipeline.orchestration import figures
 from finops_pipeline.orchestration.findings import findings, tell
@@ -155,6 +156,9 @@ def _raw_reports(
         for remote, problem in zip(left, ingested.failed, strict=True):
             failed[delivery_day(remote)].append(problem)
         found = [figures.delivery(day, known[day], failed[day]) for day in days_wanted]
+        if priced := priced_requests(ingest.location):
+            told = {**found[-1].metadata, "priced requests": priced}
+            found[-1] = dataclasses.replace(found[-1], metadata=told)
         yield from report(context, {asset_key: found})
 
     return raw_reports
