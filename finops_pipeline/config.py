@@ -72,7 +72,8 @@ class Source(_Model):
     `location` is `file:<directory>` or one that the format allows, such as
     `oci://<namespace>/<bucket>`; a directory holds what the bucket would, in its layout. `profile`
     is one of the provider's own configuration. `role` is the ARN of a role of AWS to take on;
-    `group_by` is what Cost Explorer groups by. `corrections` says what a correction row means:
+    `group_by` is what Cost Explorer groups by; `credentials_file` is a file of Google's,
+    where its Application Default Credentials are not meant. `corrections` says what a correction row means:
     `add` sums it with the row it corrects, `replace` lets it stand instead of that row.
     """
 
@@ -82,6 +83,7 @@ class Source(_Model):
     auth: Authentication = "config_file"
     profile: str = "DEFAULT"
     config_file: Path = Path("~/.oci/config")
+    credentials_file: Path | None = None
     region: str | None = None
     endpoint: str | None = None
     role: Annotated[str, Field(pattern=r"^arn:aws[a-z-]*:iam::[0-9]{12}:role/.+$")] | None = None
@@ -300,6 +302,7 @@ def _resolved(settings: Settings, folder: Path) -> Settings:
                 if s.location.startswith("file:")
                 else s.location,
                 "config_file": absolute(s.config_file),
+                "credentials_file": s.credentials_file and absolute(s.credentials_file),
             }
         )
         for s in settings.sources

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from finops_pipeline.config import Source
 from finops_pipeline.contracts.formats import formats
 from finops_pipeline.ingest.directory import DirectoryLocation
+from finops_pipeline.ingest.finding import Finding
 from finops_pipeline.ingest.location import (
     INVENTORIES,
     AccessRefused,
@@ -46,16 +47,6 @@ _QUICK_RETRY = oci.retry.RetryStrategyBuilder(
 _FILES_LOOKED_INTO = 20
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One thing looked at: what it is, whether it is well, what was seen, and what to do if not."""
-
-    name: str
-    ok: bool
-    detail: str
-    remedy: str = ""
-
-
 def _utc_now() -> datetime:
     return datetime.now(UTC)
 
@@ -73,6 +64,10 @@ def diagnose(source: Source, *, now: Callable[[], datetime] = _utc_now) -> list[
         from finops_pipeline.ingest.aws_diagnosis import diagnose_aws
 
         return list(diagnose_aws(source, now))
+    if scheme in ("gs", "bigquery"):
+        from finops_pipeline.ingest.gcp_diagnosis import diagnose_gcp
+
+        return list(diagnose_gcp(source, now))
     return list(_bucket(source, now))
 
 

@@ -148,6 +148,8 @@ _PLACES = {
     "costexplorer": ("aws_cost_explorer", "CostExplorerLocation", "aws"),
     "az": ("azure_blob", "AzureBlobLocation", "azure"),
     "costmanagement": ("azure_cost_query", "CostQueryLocation", "azure"),
+    "gs": ("gcs", "GcsLocation", "gcp"),
+    "bigquery": ("bigquery", "BigQueryLocation", "gcp"),
 }
 _KEEP_TIME = ("file", "costexplorer", "costmanagement")  # places that look at the clock
 

@@ -39,6 +39,13 @@ def _no_proxy_to_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
 
 
+@pytest.fixture(autouse=True)
+def _no_look_up_at_google(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Google's library asks, beside its work, where an account may be used: not in tests."""
+    kind = "google.auth.credentials.CredentialsWithRegionalAccessBoundary"
+    monkeypatch.setattr(f"{kind}._after_refresh", lambda *_: None, raising=False)
+
+
 @pytest.fixture(scope="session")
 def key() -> RSAPrivateKey:
     return new_key()
