@@ -72,8 +72,8 @@ class Source(_Model):
     `location` is `file:<directory>` or one that the format allows, such as
     `oci://<namespace>/<bucket>`; a directory holds what the bucket would, in its layout. `profile`
     is one of the provider's own configuration. `role` is the ARN of a role of AWS to take on;
-    `group_by` is what Cost Explorer groups by; `credentials_file` is a file of Google's,
-    where its Application Default Credentials are not meant. `corrections` says what a correction row means:
+    `group_by` is what Cost Explorer groups by. `credentials_file` is a file of Google's, where its
+    Application Default Credentials are not meant. `corrections` says what a correction row means:
     `add` sums it with the row it corrects, `replace` lets it stand instead of that row.
     """
 

@@ -37,7 +37,7 @@ def fetch(location: Location, report: RemoteReport, spool_dir: Path) -> FetchedR
     """The report as a file of its own in `spool_dir`, which the caller then owns.
 
     Size and MD5 must be those of the listing; objects uploaded in parts have no MD5, so there it
-    is the size alone, and what a service makes when it is asked has neither. What arrives damaged is fetched again, three times in all.
+    is the size alone. What arrives damaged is fetched again, three times in all.
 
     Raises ReportDamaged after the last attempt, ReportChanged when the report is no longer the
     one listed, and whatever else the location raises. After any failure nothing is left behind.

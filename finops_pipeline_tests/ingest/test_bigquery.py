@@ -129,7 +129,7 @@ def test_an_answer_that_is_cut_off_is_asked_for_again(
 def test_a_service_that_stays_down(server: BigQueryServer, location: BigQueryLocation) -> None:
     server.faults.append(Fault("/tables", 503, "backendError", "down", times=10_000))
     location._service.retry = location._service.retry.with_timeout(0.2)
-    with pytest.raises(LocationUnavailable, match="acme-gcp: bigquery://.*down"):
+    with pytest.raises(LocationUnavailable, match=r"acme-gcp: bigquery://.*down"):
         list(location.reports())
 
 
@@ -153,7 +153,7 @@ def test_permission_denied(
 
 def test_tables_that_are_not_there(server: BigQueryServer, source: Source) -> None:
     named = source.model_copy(update={"location": "bigquery://acme-billing/billing/none"})
-    with pytest.raises(AccessRefused, match="Not found: Table acme-billing:billing.none"):
+    with pytest.raises(AccessRefused, match=r"Not found: Table acme-billing:billing.none"):
         list(open_location(named).reports())
     del server.tables[TABLE]
     with pytest.raises(IngestError, match="no table named gcp_billing_export_resource_v1_"):
