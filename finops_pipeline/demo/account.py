@@ -110,6 +110,7 @@ class Account:
                         delivered_cost=delivered.cost,
                         net_rows=net.rows,
                         net_cost=net.cost,
+                        net_effective_cost=net.cost,
                         superseded_rows=superseded.rows,
                         superseded_cost=superseded.cost,
                     )
@@ -131,6 +132,7 @@ class Account:
                             "tier": tier,
                             "rows": total.rows,
                             "cost": total.cost,
+                            "effective_cost": total.cost,
                         }
                     )
 

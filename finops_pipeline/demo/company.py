@@ -1,4 +1,4 @@
-"""Acme: two tenancies, and the configuration that points the pipeline at them.
+"""Acme: five bills of four clouds, and the configuration that points the pipeline at them.
 
 Budgets are set from what the company truly spends, so that at any size one is warned about twice,
 one is overspent and one is quiet.
@@ -15,12 +15,16 @@ from pathlib import Path
 import yaml
 
 from finops_pipeline.demo.catalogue import data_text
+from finops_pipeline.demo.clouds import make_cloud
+from finops_pipeline.demo.clouds.goods import Provider
 from finops_pipeline.demo.corrections import Style
 from finops_pipeline.demo.report_files import Format
 from finops_pipeline.demo.tenancy import Progress, make_tenancy
 from finops_pipeline.demo.truth import Truth
 
-_AMERICAN_SHARE = Decimal("0.75")
+# Rows of each bill, in thousandths of all: most of Acme is at OCI.
+_SHARES = {"acme-oci": 645, "acme-eu": 215, "acme-aws": 50, "acme-azure": 40, "acme-gcp": 50}
+_CLOUDS: dict[str, Provider] = {"acme-aws": "aws", "acme-azure": "azure", "acme-gcp": "gcp"}
 # Only to set budgets; the pipeline has its own exchange rates.
 _ROUGHLY_IN_USD = {"USD": Decimal(1), "EUR": Decimal("1.1")}
 # How much of each budget the fullest month spends; no owner means the whole company.
@@ -30,7 +34,13 @@ _BUDGETS = (
     ("data-platform", "data-platform", Decimal("1.2")),
 )
 _FORMATS: dict[str, Format] = {"acme-oci": "cost", "acme-eu": "focus"}
-_READ_AS = {"acme-oci": "oci_cost_csv", "acme-eu": "oci_focus"}
+_READ_AS = {
+    "acme-oci": "oci_cost_csv",
+    "acme-eu": "oci_focus",
+    "acme-aws": "aws_focus",
+    "acme-azure": "azure_focus",
+    "acme-gcp": "gcp_detailed",
+}
 
 
 @dataclass(frozen=True)
@@ -55,16 +65,28 @@ def make_company(
     corrections: Style = "add",
     both_formats: bool = False,
 ) -> Company:
-    """Make `acme-oci`, `acme-eu`, `finops.yaml` and `rules.yaml` below `out`.
+    """Make the five bills, `finops.yaml` and `rules.yaml` below `out`.
 
-    `rows` counts both tenancies, three quarters in `acme-oci`. `home` is what `finops.yaml` says.
-    Each tenancy has the reports of the format its source reads, or with `both_formats` both.
-    Raises FileExistsError where one of the tenancies' folders already holds something.
+    `rows` is about how many rows stand in all, most of them in the two tenancies of OCI; the others
+    have one of everything at least. `home` is what `finops.yaml` says. Each tenancy has the reports
+    of the format its source reads, or with `both_formats` both of OCI's. Raises FileExistsError
+    where one of the folders already holds something.
     """
-    american = int(rows * _AMERICAN_SHARE)
-    sizes = {"acme-oci": american, "acme-eu": rows - american}
     truths: dict[str, Truth] = {}
-    for name, size in sizes.items():
+    for name, share in _SHARES.items():
+        told = _after(progress, sum(t.rows for t in truths.values()), rows)
+        size = rows * share // 1000
+        if name in _CLOUDS:
+            truths[name] = make_cloud(
+                out / name,
+                _CLOUDS[name],
+                days=days,
+                rows=size,
+                seed=seed,
+                first_day=first_day,
+                progress=told,
+            )
+            continue
         truths[name] = make_tenancy(
             out / name,
             days=days,
@@ -72,7 +94,7 @@ def make_company(
             seed=seed,
             first_day=first_day,
             formats={"cost", "focus"} if both_formats else {_FORMATS[name]},
-            progress=_after(progress, sum(t.rows for t in truths.values()), rows),
+            progress=told,
             tenancy=name,
             corrections=corrections,
         )
@@ -123,7 +145,7 @@ def _fullest_month(truths: dict[str, Truth]) -> dict[str, Decimal]:
         for part in truth.owners:
             month = months.setdefault((part.day.year, part.day.month), defaultdict(Decimal))
             owner = "" if part.tier == "pool" else part.owner
-            month[owner] += part.cost * _ROUGHLY_IN_USD[part.currency]
+            month[owner] += part.effective_cost * _ROUGHLY_IN_USD[part.currency]
     spent = max(months.values(), key=lambda month: sum(month.values()))
     pooled = spent.pop("", Decimal(0))
     direct = sum((cost for owner, cost in spent.items() if owner != "unallocated"), Decimal(0))

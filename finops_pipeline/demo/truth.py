@@ -15,6 +15,8 @@ from pydantic import BaseModel, ConfigDict
 
 from finops_pipeline.demo.catalogue import Tier
 
+ReportFormat = Literal["cost", "focus", "aws_focus", "azure_focus", "gcp_detailed"]
+
 
 class _Told(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -26,7 +28,9 @@ class DayTruth(_Told):
     `delivered` is every line of every file of one format. `superseded` are the lines that do not
     count: repeated and restated ones (the latest report of a reference counts) and, where
     corrections replace, the lines they stand instead of. `net` is what remains, corrections
-    applied: delivered = net + superseded, in rows and in cost.
+    applied: delivered = net + superseded, in rows and in cost. Costs are billed ones; the effective
+    cost is another where a commitment is paid apart from what it pays for. Of snapshots only the
+    last one of a month is delivered here; of Google's credits those that are no discount are rows.
     """
 
     currency: str
@@ -35,6 +39,7 @@ class DayTruth(_Told):
     delivered_cost: Decimal
     net_rows: int
     net_cost: Decimal
+    net_effective_cost: Decimal
     superseded_rows: int
     superseded_cost: Decimal
 
@@ -48,6 +53,7 @@ class OwnerTruth(_Told):
     tier: Tier
     rows: int
     cost: Decimal
+    effective_cost: Decimal
 
 
 class Anomaly(_Told):
@@ -60,12 +66,16 @@ class Anomaly(_Told):
 
 
 class FileTruth(_Told):
-    """One report file: its path below the tenancy's folder, its lines, when it was delivered."""
+    """One report file: its path below the tenancy's folder, its lines, when it was delivered.
+
+    A file of a snapshot that a later one stands instead of does not count.
+    """
 
     path: str
-    format: Literal["cost", "focus"]
+    format: ReportFormat
     rows: int
     delivered_at: datetime
+    counts: bool = True
 
 
 class Truth(_Told):
