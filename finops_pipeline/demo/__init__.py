@@ -1,4 +1,4 @@
-"""A made company in its provider's own file layout, as small or as large as wanted.
+"""A made company with bills in its providers' own file layouts, as small or as large as wanted.
 
 `finops demo`, tests and benchmarks use it. It has its own model of what a bill is and imports
 nothing of the pipeline: what it says is true can check the pipeline.

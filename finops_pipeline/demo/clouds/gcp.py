@@ -125,8 +125,7 @@ class GcpTree:
             kind, "gcp_detailed", at, self._split_rows, counts=True,
         )  # fmt: skip
         for batch in batches:
-            if len(batch.charges):
-                charges = batch.charges
+            for charges in batch.charges.pieces():
                 credits = self._table.credits(charges)
                 rows = self._table.rows(charges, credits, batch.exported, batch.invoice, kind)
                 files.write(rows)

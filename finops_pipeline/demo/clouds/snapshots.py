@@ -53,12 +53,12 @@ def schedule(month: Month, last_day: int, every: int) -> list[Snapshot]:
 
 
 def charges_of(usage: CloudUsage, export: str, snapshot: Snapshot) -> Iterator[Charges]:
-    """The charges of a snapshot, a day at a time; what concerns the whole month comes last."""
+    """The charges of a snapshot, of one day at a time; what concerns the whole month comes last."""
     month, billed = snapshot.month, 0
     for day in range(month.first, snapshot.through + 1):
         use = usage.use(day, export, month, snapshot.edition)
         billed += int(use.billed.sum())
-        yield together([use, *_of_day(usage, export, snapshot, day, use)])
+        yield from together([use, *_of_day(usage, export, snapshot, day, use)]).pieces()
     for line, special in usage.lines.specials(export):
         if row := _of_month(usage, snapshot, line, special, billed):
             yield row
