@@ -19,7 +19,7 @@ from finops_pipeline.config import Source
 from finops_pipeline.ingest.aws import identity
 from finops_pipeline.ingest.aws_cost_explorer import PRICE, CostExplorerLocation
 from finops_pipeline.ingest.aws_organizations import ACTIONS, list_accounts
-from finops_pipeline.ingest.diagnosis import Finding
+from finops_pipeline.ingest.finding import Finding
 from finops_pipeline.ingest.location import (
     AccessRefused,
     CredentialsError,
