@@ -112,19 +112,23 @@ def _batches(
 def _relations(
     connection: duckdb.DuckDBPyConnection, path: Path, kind: str
 ) -> Iterator[tuple[str, list[str]]]:
-    """What to read from, one after the other."""
+    """What to read from, one after the other.
+
+    All members of a line are taken out of it in one go: each on its own would read it again.
+    """
     if kind == "parquet":
         yield _PARQUET, [str(path)]
         return
+    members = ", ".join(map(_member, _members(connection, path).values()))
     for piece in _lines(path):
         connection.register("lines", pa.table({"json": piece}))
-        yield "lines", []
+        yield f"(SELECT json_extract_string(json, [{members}]) AS texts FROM lines)", []
 
 
 def _columns(connection: duckdb.DuckDBPyConnection, path: Path, kind: str) -> dict[str, str]:
     """For each column the expression of its text."""
     if kind == "json":
-        return {name: _member(parts) for name, parts in _members(connection, path).items()}
+        return {name: f"texts[{i}]" for i, name in enumerate(_members(connection, path), 1)}
     try:
         found = connection.sql(f"SELECT * FROM {_PARQUET}", params=[str(path)])
         described = list(zip(found.columns, found.types, strict=True))
@@ -212,6 +216,6 @@ def _named_members(
 
 
 def _member(parts: tuple[str, ...]) -> str:
+    """The path of a member, as a literal of SQL."""
     path = "$" + "".join('."' + part.replace('"', '\\"') + '"' for part in parts)
-    literal = path.replace("'", "''")
-    return f"json_extract_string(json, '{literal}')"
+    return "'" + path.replace("'", "''") + "'"

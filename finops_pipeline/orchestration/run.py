@@ -192,7 +192,11 @@ class Run:
             for problem in problems:
                 if full := no_room(problem, self.pipeline.home.path):
                     raise full
-            self.report.problems += problems
+            lines = [line for problem in problems for line in problem.splitlines()]
+            # One report that cannot be read breaks many days: that is told once.
+            self.report.problems += [
+                p for p in dict.fromkeys(lines) if p not in self.report.problems
+            ]
 
     def _by_the_clock(self, title: str, days: list[date]) -> list[date]:
         """The days that there can be by this machine's clock; others are a problem of the clock."""
