@@ -79,18 +79,19 @@ def _cost_rows() -> list[dict[str, str]]:
 
 
 def _focus_rows() -> list[dict[str, str]]:
-    focus = "oci_focus"
+    focus, own = "oci_focus", {"oci_CompartmentId": "ocid1.compartment.oc1..eu"}
     tags = ['{"team":"shop"}', "{}", "", "no json", '{"team": "a/b~c", "x":1}', "[1,2]"]
     rows = [
         line(
             focus, ref=f"f-{i}", cost=f"{i}.000000000000000{i}", currency=("EUR", "USD")[i % 2],
-            start="2026-09-09T10:00Z", end="2026-09-09T11:00Z", Tags=tag,
+            start="2026-09-09T10:00Z", end="2026-09-09T11:00Z", Tags=tag, **own,
         )
         for i, tag in enumerate(tags)
     ]  # fmt: skip
-    rows.append(line(focus, ref="tax", cost="1.19", ServiceName="VAT", ChargeCategory="Tax"))
-    rows.append(line(focus, ref="credit", cost="-20"))
-    rows.append(line(focus, ref="fix", back="f-1", cost="0.5"))
+    tax = {"ServiceName": "VAT", "ChargeCategory": "Tax"}
+    rows.append(line(focus, ref="tax", cost="1.19", **tax, **own))
+    rows.append(line(focus, ref="credit", cost="-20", **own))
+    rows.append(line(focus, ref="fix", back="f-1", cost="0.5", **own))
     return rows
 
 

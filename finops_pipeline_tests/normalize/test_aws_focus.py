@@ -375,4 +375,5 @@ def test_a_listed_file_that_is_missing_is_told_and_what_was_known_stays(
     server.put(bucket, {f"{META}/acme-Manifest.json": _manifest(name, gone)})
     outcome = made.run()
     assert _costs(outcome) == [1]
-    assert any("not every report it lists could be archived" in f for f in outcome.ingested.failed)
+    failed = outcome.ingested.failed
+    assert any("which it lists, could not be archived" in f for f in failed), failed
