@@ -21,6 +21,7 @@ from typing import Any
 
 from finops_pipeline.config import Source
 from finops_pipeline.ingest.aws import ATTEMPTS, AwsService
+from finops_pipeline.ingest.closing import closed_at
 from finops_pipeline.ingest.location import (
     AccessRefused,
     LocationUnavailable,
@@ -31,7 +32,6 @@ from finops_pipeline.ingest.location import (
 METRICS = ("UnblendedCost", "AmortizedCost", "NetAmortizedCost")
 PRICE = Decimal("0.01")  # of a request, in USD
 _BEFORE = 12  # months before the current one that Cost Explorer has for everyone
-_MOVES = timedelta(days=15)  # AWS makes invoices final in the first two weeks of the next month
 _REGION = "us-east-1"  # Cost Explorer answers there, for all regions
 _NO_SUCH_PERIOD = (
     "BillExpirationException",
@@ -78,12 +78,12 @@ class CostExplorerLocation:
     def reports(self) -> Iterator[RemoteReport]:
         """A report for each month of Cost Explorer's history; asking for them comes with reading.
 
-        The month's token is the day while its costs may move, that is until two weeks after its
-        end, and stays the same from then on.
+        The month's token is the day while its costs may move, that is until the day after it counts
+        as closed, and stays the same from then on.
         """
         today = self._today()
         for month in _months(today):
-            settled = _next(month) + _MOVES
+            settled = closed_at(month, "aws_cost_explorer").date() + timedelta(days=1)
             asked = min(today, settled)
             told = "settled" if today >= settled else today.isoformat()
             yield RemoteReport(
