@@ -5,6 +5,7 @@ it is read.
 """
 
 import csv
+import json
 import re
 from importlib import resources
 from pathlib import Path
@@ -22,6 +23,8 @@ CURRENCIES = ("contracts", "currencies.csv")
 OCI_SERVICES = ("normalize", "oci_services.csv")
 OCI_REGIONS = ("normalize", "oci_regions.csv")
 OCI_UNITS = ("normalize", "oci_units.csv")
+AWS_SERVICES = ("normalize", "aws_services.csv")
+AWS_REGIONS = ("normalize", "aws_regions.csv")
 AZURE_SERVICES = ("normalize", "azure_services.csv")
 AZURE_REGIONS = ("normalize", "azure_regions.csv")
 AZURE_UNITS = ("normalize", "azure_units.csv")
@@ -48,6 +51,9 @@ KEYS = [
     (OCI_REGIONS, ["region_key"], str.casefold),
     (OCI_REGIONS, ["region_name"], str.casefold),
     (OCI_UNITS, ["unit"], as_unit),
+    (AWS_SERVICES, ["service"], as_name),
+    (AWS_REGIONS, ["region_id"], str.casefold),
+    (AWS_REGIONS, ["region_name"], str.casefold),
     (AZURE_SERVICES, ["service"], as_name),
     (AZURE_REGIONS, ["region_id"], str.casefold),
     (AZURE_REGIONS, ["region_key"], str.casefold),
@@ -59,7 +65,7 @@ KEYS = [
 ]
 TABLES = [
     COLUMNS, SERVICES, CURRENCIES, OCI_SERVICES, OCI_REGIONS, OCI_UNITS,
-    AZURE_SERVICES, AZURE_REGIONS, AZURE_UNITS, GCP_SERVICES, GCP_REGIONS, GCP_UNITS,
+    AWS_SERVICES, AWS_REGIONS, AZURE_SERVICES, AZURE_REGIONS, AZURE_UNITS, GCP_SERVICES, GCP_REGIONS, GCP_UNITS,
 ]  # fmt: skip
 
 
@@ -225,6 +231,48 @@ def test_every_region_of_the_sdk_is_known_by_id_and_key() -> None:
     for key, region in regions_definitions.REGIONS_SHORT_NAMES.items():
         assert known[region]["region_key"].casefold() == key
     assert all(re.fullmatch(r"[A-Z].+ \(.+\)", row["region_name"]) for row in known.values())
+
+
+def test_aws_services_have_a_valid_category() -> None:
+    valid = {(row["category"], row["subcategory"]) for row in rows(SERVICES)}
+    services = rows(AWS_SERVICES)
+    assert {(row["category"], row["subcategory"]) for row in services} - valid == set()
+    assert len(services) >= 400
+
+
+@pytest.mark.parametrize(
+    ("service", "category", "subcategory"),
+    [  # as Cost Explorer prints them, which is not always how the product is called
+        ("Amazon Elastic Compute Cloud - Compute", "Compute", "Virtual Machines"),
+        ("EC2 - Other", "Compute", "Virtual Machines"),
+        ("Amazon Elastic Container Service for Kubernetes", "Compute", "Containers"),
+        ("AWS Lambda", "Compute", "Serverless Compute"),
+        ("Amazon Simple Storage Service", "Storage", "Object Storage"),
+        ("Amazon Relational Database Service", "Databases", "Relational Databases"),
+        ("Amazon DynamoDB", "Databases", "NoSQL Databases"),
+        ("AmazonCloudWatch", "Management and Governance", "Observability"),
+        ("Amazon Virtual Private Cloud", "Networking", "Network Infrastructure"),
+        ("AWS Support (Business)", "Management and Governance", "Support"),
+        ("Tax", "Other", "Other (Other)"),
+    ],
+)
+def test_aws_service(service: str, category: str, subcategory: str) -> None:
+    found = {as_name(row["service"]): row for row in rows(AWS_SERVICES)}[as_name(service)]
+    assert (found["category"], found["subcategory"]) == (category, subcategory)
+
+
+def test_every_public_region_of_boto3_is_known_by_its_name() -> None:
+    endpoints = json.loads((resources.files("botocore") / "data/endpoints.json").read_text())
+    told = {
+        region: found["description"]
+        for partition in endpoints["partitions"]
+        if partition["partition"] in ("aws", "aws-cn", "aws-us-gov", "aws-eusc")
+        for region, found in partition["regions"].items()
+    }
+    ours = {row["region_id"]: row["region_name"] for row in rows(AWS_REGIONS)}
+    assert len(told) > 30
+    assert {key: ours.get(key) for key in told} == told
+    assert set(ours) - set(told) == {"global"}
 
 
 def is_focus_unit(unit: str) -> bool:

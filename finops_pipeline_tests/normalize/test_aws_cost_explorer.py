@@ -164,3 +164,29 @@ def test_what_is_no_answer_is_told(tmp_path: Path) -> None:
     (entry,) = made.run().ledger
     assert entry["status"] == "unreadable"
     assert "document 1 is no answer of the service as aws_cost_explorer expects" in entry["problem"]
+
+
+def test_metrics_that_change_in_the_middle_of_a_month(tmp_path: Path) -> None:
+    """Added, removed, retyped; and one that is renamed where it cannot be done without."""
+    groups = [{"Type": "DIMENSION", "Key": "SERVICE"}]
+
+    def page(day: int, metrics: dict[str, Any]) -> dict[str, Any]:
+        found = {name: {"Amount": amount, "Unit": USD} for name, amount in metrics.items()}
+        period = _day(day, ["AWS Lambda"], "0")
+        period["Groups"][0]["Metrics"] = found
+        return {"GroupDefinitions": groups, "ResultsByTime": [period]}
+
+    outcome = _run(
+        tmp_path,
+        page(1, {"UnblendedCost": "1", "AmortizedCost": "2", "NetAmortizedCost": "3"}),
+        page(2, {"UnblendedCost": "1", "AmortizedCost": "2"}),
+        page(3, {"UnblendedCost": "1", "AmortizedCost": "2", "BlendedCost": "9"}),
+        page(4, {"UnblendedCost": 1.10000000000000000001, "AmortizedCost": "2"}),
+        page(5, {"Unblended": "1", "AmortizedCost": "2"}),
+    )
+    charges = {c["x_ChargeDay"].day: c for c in outcome.charges}
+    assert {day: c["EffectiveCost"] for day, c in charges.items()} == {1: 3, 2: 2, 3: 2, 4: 2}
+    assert json.loads(charges[3]["x_OtherColumns"])["BlendedCost"] == "9"
+    assert charges[4]["BilledCost"] == Decimal("1.1")
+    (rejected,) = outcome.rejected
+    assert (rejected["column"], rejected["charge_day"]) == ("UnblendedCost", date(2026, 9, 5))
