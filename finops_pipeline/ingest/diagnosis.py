@@ -26,6 +26,7 @@ from finops_pipeline.ingest.location import (
     AccessRefused,
     IngestError,
     RemoteReport,
+    missing_library,
 )
 from finops_pipeline.ingest.oci import OciLocation
 from finops_pipeline.ingest.oci_credentials import (
@@ -57,18 +58,24 @@ def diagnose(source: Source, *, now: Callable[[], datetime] = _utc_now) -> list[
     Nothing raises: what goes wrong is a finding. A check is left out when an earlier fault makes
     it pointless.
     """
+    try:
+        return list(_checks(source)(source, now))
+    except ModuleNotFoundError as error:
+        said = str(missing_library(source, error))
+        return [Finding("library", False, said, "Install it, then ask again.")]
+
+
+def _checks(source: Source) -> Callable[[Source, Callable[[], datetime]], Iterable[Finding]]:
     scheme = source.location.partition(":")[0]
-    if scheme == "file":
-        return list(_directory(source, now))
     if scheme in ("s3", "costexplorer"):
         from finops_pipeline.ingest.aws_diagnosis import diagnose_aws
 
-        return list(diagnose_aws(source, now))
+        return diagnose_aws
     if scheme in ("gs", "bigquery"):
         from finops_pipeline.ingest.gcp_diagnosis import diagnose_gcp
 
-        return list(diagnose_gcp(source, now))
-    return list(_bucket(source, now))
+        return diagnose_gcp
+    return _directory if scheme == "file" else _bucket
 
 
 def _bucket(source: Source, now: Callable[[], datetime]) -> Iterator[Finding]:

@@ -156,13 +156,19 @@ _KEEP_TIME = ("file", "costexplorer", "costmanagement")  # places that look at t
 
 def _open_place(source: Source, passed: datetime | None) -> Location:
     scheme = source.location.partition(":")[0]
-    module, name, extra = _PLACES[scheme]
+    module, name, _ = _PLACES[scheme]
     try:
         place = getattr(import_module(f"finops_pipeline.ingest.{module}"), name)
     except ModuleNotFoundError as error:
-        raise IngestError(
-            f"{source.name}: {scheme}: locations need a library that is not installed "
-            f"({error.name}): pip install 'finops-pipeline[{extra}]'"
-        ) from None
+        raise missing_library(source, error) from None
     opened: Location = place(source, passed=passed) if scheme in _KEEP_TIME else place(source)
     return opened
+
+
+def missing_library(source: Source, error: ModuleNotFoundError) -> IngestError:
+    """What to install where a provider's library is not there."""
+    scheme = source.location.partition(":")[0]
+    return IngestError(
+        f"{source.name}: {scheme}: locations need a library that is not installed "
+        f"({error.name}): pip install 'finops-pipeline[{_PLACES[scheme][2]}]'"
+    )

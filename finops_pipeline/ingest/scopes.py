@@ -18,7 +18,7 @@ import pyarrow as pa
 from finops_pipeline.config import Source
 from finops_pipeline.contracts.formats import formats
 from finops_pipeline.contracts.forms import arrow_schema
-from finops_pipeline.ingest.location import INVENTORIES, IngestError
+from finops_pipeline.ingest.location import INVENTORIES, IngestError, missing_library
 from finops_pipeline.lake.delta import LakeFile, LakeTable
 
 ROOT = "root"
@@ -43,7 +43,10 @@ def read_scopes(source: Source) -> list[Scope]:
         folder = Path(source.location.removeprefix("file:"))
         found = [scope for name in INVENTORIES for scope in _from_file(source, folder / name)]
         return sorted(found)
-    return sorted(Scope(*found) for found in _listed(source))
+    try:
+        return sorted(Scope(*found) for found in _listed(source))
+    except ModuleNotFoundError as error:
+        raise missing_library(source, error) from None
 
 
 def _listed(source: Source) -> Iterable[tuple[str, str, str | None]]:

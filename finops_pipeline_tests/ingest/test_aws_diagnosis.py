@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 from finops_pipeline.config import Source
 from finops_pipeline.ingest.aws_organizations import list_accounts
 from finops_pipeline.ingest.diagnosis import Finding, diagnose
-from finops_pipeline.ingest.location import AccessRefused
+from finops_pipeline.ingest.location import AccessRefused, IngestError, open_location
 from finops_pipeline.ingest.scopes import Scope, paths, read_scopes
 from finops_pipeline_tests.servers.aws import ACCOUNT, USER, Aws, aws_server
 
@@ -222,3 +223,20 @@ def test_the_tree_of_an_organization(server: Aws) -> None:
     master = next(s for s in scopes if s.name == "master")
     assert found == told | {master.id: "root/master"}
     assert Scope(unit, "Shops", root) in scopes
+
+
+def test_without_the_library_everything_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "boto3", None)
+    for name in [n for n in sys.modules if n.startswith("finops_pipeline.ingest.")]:
+        if name.rpartition(".")[2] in ("s3", "aws", "aws_organizations", "aws_diagnosis"):
+            monkeypatch.delitem(sys.modules, name)
+    source = Source(name="acme", format="aws_focus", location="s3://bills/fin")
+    with pytest.raises(IngestError, match=r"pip install 'finops-pipeline\[aws\]'"):
+        open_location(source)
+    with pytest.raises(IngestError, match=r"\(boto3\): pip install 'finops-pipeline\[aws\]'"):
+        read_scopes(source)
+    (finding,) = diagnose(source)
+    assert not finding.ok
+    assert "(boto3): pip install" in finding.detail
