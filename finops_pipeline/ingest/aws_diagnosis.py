@@ -126,7 +126,7 @@ def _cure(source: Source, refusal: AccessRefused, action: str) -> str:
     if refusal.status not in (401, 403) and denied is None:
         return "Look up the code in the documentation of the service."
     action = denied[1] if denied else action
-    statement = _missing(source, action, denied[2] if denied else None)
+    statement = missing_statement(source, action, denied[2] if denied else None)
     said = [f"A policy of the identity above must hold:\n{statement}"]
     if "explicit deny" in refusal.answer:
         said.insert(0, "An explicit deny forbids it, which no statement overrules: take it away.")
@@ -137,7 +137,7 @@ def _cure(source: Source, refusal: AccessRefused, action: str) -> str:
     return "\n".join(said)
 
 
-def _missing(source: Source, action: str, resource: str | None) -> str:
+def missing_statement(source: Source, action: str, resource: str | None = None) -> str:
     """The statement that grants an action to the source, and no more than it needs."""
     partition = _partition(source)
     if action == "sts:AssumeRole":
