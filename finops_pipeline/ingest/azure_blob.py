@@ -49,6 +49,11 @@ class AzureBlobLocation:
         self._format = formats()[source.format]
         self._place = f"container {self.container!r} of storage account {self.account!r}"
         self.credential = _credential(source, self.account)
+        if hasattr(self.credential, "get_token") and not self.endpoint.startswith("https:"):
+            raise CredentialsError(
+                f"{source.name}: {self.endpoint}: a token goes by https only; for an emulator set "
+                "AZURE_STORAGE_KEY or AZURE_STORAGE_SAS_TOKEN."
+            )
         self._client = ContainerClient(
             self.endpoint,
             self.container,

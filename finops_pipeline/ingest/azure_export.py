@@ -33,6 +33,8 @@ _RUN_TIME = re.compile(r"^\d{12,14}")
 _FILE_OF_RUN = re.compile(
     r"_([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})(?=[_.])", re.IGNORECASE
 )
+# How a delivery scope is put together by `_run`: scope in Azure, name of the export, month.
+EXPORT_MONTH = re.compile(r"^(?:(?P<scope>.+)/)?(?P<export>[^/]+)/(?P<month>\d{4}-\d{2})$")
 # A part in plain text is as long as the manifest says; of a compressed one it may tell the text.
 _PLAIN = ".csv"
 

@@ -75,6 +75,10 @@ def _checks(source: Source) -> Callable[[Source, Callable[[], datetime]], Iterab
         from finops_pipeline.ingest.gcp_diagnosis import diagnose_gcp
 
         return diagnose_gcp
+    if scheme in ("az", "costmanagement"):
+        from finops_pipeline.ingest.azure_diagnosis import diagnose_azure
+
+        return diagnose_azure
     return _directory if scheme == "file" else _bucket
 
 

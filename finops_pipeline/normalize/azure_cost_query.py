@@ -96,7 +96,9 @@ def columns(row: ir.Table) -> dict[str, ir.Value]:
         "ChargeFrequency": row["Frequency"].isnull(),
         **{name: ibis.literal(True) for name in _NEVER},
         "PublisherName": row["PublisherName"].isnull(),
+        "ServiceCategory": ibis.literal(True),
         "ServiceName": row["ServiceName"].isnull(),
+        "ServiceSubcategory": ibis.literal(True),
     }
     return {
         "BilledCost": cost,

@@ -12,6 +12,7 @@ query, not the host, so they hold through it. It knows nothing of the package.
 from __future__ import annotations
 
 import socket
+import ssl
 import subprocess
 import threading
 import time
@@ -21,11 +22,16 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from azure.storage.blob import BlobServiceClient, ContentSettings, generate_container_sas
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 ACCOUNT = "devstoreaccount1"  # Azurite's only account, with a key that its documentation prints
 KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
@@ -128,22 +134,54 @@ class Gate:
 
 
 @contextmanager
-def gate(behind: str) -> Iterator[Gate]:
-    """A gate before the server at that address, as long as the block."""
+def gate(behind: str, certificate: Path | None = None) -> Iterator[Gate]:
+    """A gate before the server at that address, as long as the block; https by a certificate."""
     told = Gate()
     port = urlsplit(behind).port
     assert port is not None
     server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(told, port))
     server.daemon_threads = True
+    if certificate is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
-    told.endpoint = f"http://127.0.0.1:{server.server_port}{urlsplit(behind).path}"
+    scheme = "http" if certificate is None else "https"
+    told.endpoint = f"{scheme}://127.0.0.1:{server.server_port}{urlsplit(behind).path}"
     try:
         yield told
     finally:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+def new_certificate(path: Path) -> Path:
+    """A key and a certificate for loopback, which a client must be told to trust."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.now(UTC)
+    alternatives = [x509.IPAddress(ip_address("127.0.0.1")), x509.DNSName("localhost")]
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    private = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.TraditionalOpenSSL,
+        serialization.NoEncryption(),
+    )
+    path.write_bytes(private + made.public_bytes(serialization.Encoding.PEM))
+    return path
 
 
 def _handler(told: Gate, port: int) -> type[BaseHTTPRequestHandler]:
