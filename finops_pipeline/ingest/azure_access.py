@@ -37,6 +37,7 @@ from finops_pipeline.ingest.location import (
     ReportChanged,
 )
 
+MANAGEMENT = "https://management.azure.com"
 ATTEMPTS = 8  # with growing pauses: some ten minutes
 LONGEST_WAIT = 600.0  # seconds; a service that asks for more is left alone until the next run
 TIMEOUTS: dict[str, Any] = {"connection_timeout": 10, "read_timeout": 60}

@@ -162,32 +162,39 @@ def container_of(source: Source) -> tuple[str, str, str]:
     return account, container, rest[0].lstrip("/") if rest else ""
 
 
-def _credential(source: Source, account: str) -> Any:
-    """What the environment gives for this account, else the identity of whoever runs this.
+def has_key(account: str) -> bool:
+    """Whether the environment has a key or a signature for this account."""
+    return _told(account) is not None
 
-    The variables are those of the Azure CLI. A connection string or a key of another account is
-    of no use for this one, and left.
+
+def _credential(source: Source, account: str) -> Any:
+    """What the environment gives for this account, else the identity of whoever runs this."""
+    told = _told(account)
+    if told == "":
+        raise CredentialsError(
+            f"{source.name}: AZURE_STORAGE_CONNECTION_STRING has neither AccountKey nor "
+            "SharedAccessSignature. `az storage account show-connection-string` gives a whole one; "
+            "or unset it, and the identity of `az login` or of the machine is used."
+        )
+    return token_credential() if told is None else told
+
+
+def _told(account: str) -> Any:
+    """The key or signature for an account; empty for a connection string that has none.
+
+    The variables are those of the Azure CLI. Those of another account are of no use, and left.
     """
     if connection := os.environ.get("AZURE_STORAGE_CONNECTION_STRING"):
-        told = dict(part.split("=", 1) for part in connection.split(";") if "=" in part)
-        named = {key.lower(): value for key, value in told.items()}
+        parts = dict(part.split("=", 1) for part in connection.split(";") if "=" in part)
+        named = {key.lower(): value for key, value in parts.items()}
         if named.get("accountname", account) == account:
-            return _from_connection_string(source, account, named)
+            signature = named.get("sharedaccesssignature", "").lstrip("?")
+            return _key(account, named.get("accountkey")) or signature
     if os.environ.get("AZURE_STORAGE_ACCOUNT", account) == account:
-        if token := os.environ.get("AZURE_STORAGE_SAS_TOKEN"):
-            return token.lstrip("?")
-        if key := os.environ.get("AZURE_STORAGE_KEY"):
-            return {"account_name": account, "account_key": key}
-    return token_credential()
+        signature = os.environ.get("AZURE_STORAGE_SAS_TOKEN", "").lstrip("?")
+        return signature or _key(account, os.environ.get("AZURE_STORAGE_KEY"))
+    return None
 
 
-def _from_connection_string(source: Source, account: str, named: dict[str, str]) -> Any:
-    if key := named.get("accountkey"):
-        return {"account_name": account, "account_key": key}
-    if token := named.get("sharedaccesssignature"):
-        return token.lstrip("?")
-    raise CredentialsError(
-        f"{source.name}: AZURE_STORAGE_CONNECTION_STRING has neither AccountKey nor "
-        "SharedAccessSignature. `az storage account show-connection-string` gives a whole one; "
-        "or unset it, and the identity of `az login` or of the machine is used."
-    )
+def _key(account: str, key: str | None) -> dict[str, str] | None:
+    return {"account_name": account, "account_key": key} if key else None

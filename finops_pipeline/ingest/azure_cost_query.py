@@ -29,6 +29,7 @@ from azure.core.rest import HttpRequest
 
 from finops_pipeline.config import Source
 from finops_pipeline.ingest.azure_access import (
+    MANAGEMENT,
     TIMEOUTS,
     ServiceRetry,
     endpoint_of,
@@ -39,7 +40,6 @@ from finops_pipeline.ingest.azure_access import (
 from finops_pipeline.ingest.location import LocationUnavailable, RemoteReport
 
 _API = "2025-03-01"
-_ENDPOINT = "https://management.azure.com"
 MONTHS = 13  # what Cost Management keeps for questions, this month included
 MOVES_FOR = timedelta(days=10)  # five days by Microsoft's word, and as many again
 # What stands for an answer without a body: nothing was used.
@@ -64,7 +64,7 @@ class CostQueryLocation:
     ) -> None:
         self.source_name = source.name
         self.scope = scope_of(source)
-        self.endpoint = endpoint_of(source, _ENDPOINT)
+        self.endpoint = endpoint_of(source, MANAGEMENT)
         self.credential = token_credential()
         self._place = f"Cost Management of {self.scope}"
         self._now = now
@@ -73,7 +73,7 @@ class CostQueryLocation:
             HeadersPolicy(),
             UserAgentPolicy("finops-pipeline"),
             retry or ServiceRetry(),
-            BearerTokenCredentialPolicy(self.credential, f"{_ENDPOINT}/.default"),
+            BearerTokenCredentialPolicy(self.credential, f"{MANAGEMENT}/.default"),
         ]
         self._client: PipelineClient[Any, Any] = PipelineClient(self.endpoint, policies=policies)
 

@@ -20,10 +20,11 @@ from jwt.exceptions import PyJWTError
 
 from finops_pipeline.config import Source
 from finops_pipeline.contracts.formats import formats
-from finops_pipeline.ingest.azure_access import ServiceRetry, explained
+from finops_pipeline.ingest.azure_access import MANAGEMENT, ServiceRetry, explained
 from finops_pipeline.ingest.azure_blob import AzureBlobLocation, BlobRetry
 from finops_pipeline.ingest.azure_cost_query import CostQueryLocation
 from finops_pipeline.ingest.azure_export import EXPORT_MONTH
+from finops_pipeline.ingest.azure_groups import list_groups
 from finops_pipeline.ingest.diagnosis import Finding
 from finops_pipeline.ingest.location import (
     AccessRefused,
@@ -36,7 +37,6 @@ from finops_pipeline.ingest.manifests import ManifestLocation
 FRESH = timedelta(hours=48)  # an export runs once a day
 _ATTEMPTS = 3
 _STORAGE = "https://storage.azure.com/.default"
-_MANAGEMENT = "https://management.azure.com/.default"
 _SHOWN = 5  # names in one finding
 
 
@@ -76,6 +76,7 @@ def _container(source: Source, now: datetime) -> Iterator[Finding]:
         yield Finding(
             "container", False, refusal.answer, "\n".join(_blob_cure(place, refusal, who))
         )
+    yield _inventory(source)
 
 
 def _laid_out(place: AzureBlobLocation, source: Source) -> Iterable[RemoteReport]:
@@ -110,13 +111,28 @@ def _exports(reports: Iterable[RemoteReport]) -> Iterator[Finding]:
 def _query(source: Source, now: datetime) -> Iterator[Finding]:
     place = CostQueryLocation(source, retry=ServiceRetry(_ATTEMPTS), now=lambda: now)
     with explained(source.name, "Cost Management", place.endpoint, "a token"):
-        who = _who(place.credential, _MANAGEMENT)
+        who = _who(place.credential, f"{MANAGEMENT}/.default")
     yield Finding("sign-in", True, f"as {who}")
     try:
         place.first_page()
         yield Finding("query", True, f"costs of {place.scope} can be asked for")
     except AccessRefused as refusal:
         yield Finding("query", False, refusal.answer, "\n".join(_query_cure(place, refusal, who)))
+    yield _inventory(source)
+
+
+def _inventory(source: Source) -> Finding:
+    """The right to list management groups: a right apart from the one to read costs."""
+    try:
+        known = list_groups(source, retry=ServiceRetry(_ATTEMPTS))
+    except AccessRefused as refusal:
+        return Finding("inventory", False, refusal.answer, _NO_PATHS)
+    except IngestError as error:
+        return Finding("inventory", False, str(error), _REACH)
+    if not known:
+        said = "nobody is signed in: no management groups; paths begin with the subscription"
+        return Finding("inventory", True, said)
+    return Finding("inventory", True, f"{len(known)} groups and subscriptions can be listed")
 
 
 def _who(credential: Any, scope: str) -> str:
@@ -198,6 +214,10 @@ _SIGN_IN = (
     "Sign in: `az login`, or set AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET of an "
     "application, or give this machine a managed identity. `az account get-access-token` tells "
     "whether it works."
+)
+_NO_PATHS = (
+    "Paths begin with the subscription then, and rules by management group match nothing; costs "
+    "are read all the same."
 )
 _REACH = "Look at `location` and `endpoint`, then at DNS, proxy (HTTPS_PROXY) and firewall."
 _NO_REPORTS = (

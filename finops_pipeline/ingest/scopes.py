@@ -1,6 +1,7 @@
 """The provider's own hierarchy: what turns an account or a compartment into a path.
 
-From the provider's service (`oci_identity.py`, `aws_organizations.py`), or from an inventory file
+From the provider's service (`oci_identity.py`, `aws_organizations.py`,
+`azure_groups.py`), or from an inventory file
 beside the reports of a directory. Reports carry no path, so this is the inventory that rules by
 path rest on.
 """
@@ -60,6 +61,10 @@ def _listed(source: Source) -> Iterable[tuple[str, str, str | None]]:
         from finops_pipeline.ingest.aws_organizations import list_accounts
 
         return list_accounts(source)
+    if provider == "azure":
+        from finops_pipeline.ingest.azure_groups import list_groups
+
+        return list_groups(source)
     return ()
 
 

@@ -62,7 +62,7 @@ def exports(endpoint: str, container: str = "doctor") -> dict[str, Finding]:
 
 def test_query_is_well(service: CostManagement) -> None:
     found = query(service)
-    assert [name for name, f in found.items() if f.ok] == ["sign-in", "query"]
+    assert [name for name, f in found.items() if f.ok] == ["sign-in", "query", "inventory"]
     assert OBJECT in found["sign-in"].detail
 
 
@@ -116,7 +116,7 @@ class TestContainer:
         monkeypatch.setenv("AZURE_STORAGE_SAS_TOKEN", storage.sas("doctor"))
         found = exports(storage.endpoint)
         assert all(f.ok for f in found.values()), found
-        assert list(found) == ["sign-in", "container", "reports", "exports", "reading"]
+        assert list(found) == ["sign-in", "container", "reports", "exports", "reading", "inventory"]
 
     def test_a_month_by_two_exports_is_told(
         self, storage: Azurite, monkeypatch: pytest.MonkeyPatch

@@ -50,6 +50,8 @@ class CostManagement:
         self.identity_fault: Fault | None = None
         self.refused_tokens: set[str] = set()
         self.extra_column: str | None = None
+        self.groups: list[tuple[str, str, str]] = []  # identifier, name, parent
+        self.groups_fault: Fault | None = None
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._http.daemon_threads = True
         self._thread = threading.Thread(target=self._http.serve_forever, args=(0.02,), daemon=True)
@@ -133,6 +135,19 @@ class CostManagement:
             texts.append('"new"')
         return f"[{','.join([cost, day.replace('-', ''), *texts])}]"
 
+    def descendants(self, path: str, query: dict[str, list[str]]) -> bytes:
+        """A page of two management groups or subscriptions."""
+        offset = int(query.get("$skiptoken", ["0"])[0])
+        found = self.groups[offset : offset + 2]
+        link = f"{self.endpoint}{path}?api-version=2020-05-01&$skiptoken={offset + 2}"
+        value = [
+            {"id": id_, "name": id_.rpartition("/")[2],
+             "properties": {"displayName": name, "parent": {"id": parent}}}
+            for id_, name, parent in found
+        ]  # fmt: skip
+        more = offset + 2 < len(self.groups)
+        return json.dumps({"value": value, "nextLink": link if more else None}).encode()
+
     def token(self) -> bytes:
         """A token as the managed identity's endpoint gives it."""
         self.tokens_given += 1
@@ -157,7 +172,11 @@ def _handler(server: CostManagement) -> type[BaseHTTPRequestHandler]:
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
-            if self.headers.get("X-IDENTITY-HEADER") != HEADER:
+            url = urlsplit(self.path)
+            if url.path.endswith("/descendants"):
+                page = server.descendants(url.path, parse_qs(url.query))
+                self._send(server.groups_fault or Fault(200, {}, page))
+            elif self.headers.get("X-IDENTITY-HEADER") != HEADER:
                 self._send(Fault(401, {}, _error("Unauthorized", "no such identity")))
             else:
                 self._send(server.identity_fault or Fault(200, {}, server.token()))
