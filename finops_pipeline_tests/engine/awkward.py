@@ -1,4 +1,4 @@
-"""A company of two sources whose reports hold what is hard: for engines to agree on.
+"""A company of four sources whose reports hold what is hard: for engines to agree on.
 
 Broken rows, texts beyond ASCII, lines in quotes, numbers with exponents and many digits, tags,
 corrections, credits, tax, two currencies, one without a rate, charges that come again.
@@ -11,8 +11,10 @@ import os
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 from finops_pipeline.config import Budget, Settings, Source
+from finops_pipeline_tests.normalize import gcp_rows, test_gcp_focus
 from finops_pipeline_tests.normalize.pipeline import line, report
 
 _RULES = """
@@ -95,6 +97,21 @@ def _focus_rows() -> list[dict[str, str]]:
     return rows
 
 
+def _gcp_rows() -> list[dict[str, Any]]:
+    row = gcp_rows.row
+    labels = [{"key": "team", "value": "Straße 🙂"}, {"key": "a/b~c", "value": 'say "hi"'}]
+    credits = [gcp_rows.CUD, gcp_rows.PROMOTION, gcp_rows.PROMOTION]
+    return [
+        row(credits=credits, cost=0.1234567890123456),
+        row(credits=credits, labels=labels, usage={"unit": "Straßen-Meter"}),
+        row(cost_type="tax", cost=1e-7, usage_start_time="2026-09-09T10:00:00.123456Z"),
+        row(cost_type="adjustment", cost=-3, invoice={"month": "202610"}, currency="EUR"),
+        row(cost_type="rounding_error", cost=0.01, invoice={"month": None}, currency="XTS"),
+        row(), row(),
+        row(invoice={"month": "202613"}), row(credits="broken"), row(cost="abc", credits=credits),
+    ]  # fmt: skip
+
+
 def deliver(folder: Path) -> None:
     """Lay the reports below the folder, delivered on two days."""
     good, again = report(_cost_rows()), report([line(ref="ref-1", cost="0.09"), line(ref="new")])
@@ -105,6 +122,10 @@ def deliver(folder: Path) -> None:
     _lay(folder / "acme-oci/reports/cost-csv/0002.csv.gz", gzip.compress(good, mtime=0), 10)
     _lay(folder / "acme-oci/reports/cost-csv/0003.csv.gz", gzip.compress(again, mtime=0), 11)
     _lay(folder / "acme-eu/FOCUS Reports/0001.csv", b"\xef\xbb\xbf" + report(_focus_rows()), 10)
+    _lay(folder / "acme-gcp/all.json", gcp_rows.json_lines(*_gcp_rows()), 10)
+    _lay(folder / "acme-gcp/some.csv", gcp_rows.flat_csv(*_gcp_rows()[2:]), 11)
+    focus = {**test_gcp_focus.ROW, "SubAccountId": "another", "ConsumedUnit": "Straßen-Meter"}
+    _lay(folder / "acme-gcp-focus/all.jsonl", test_gcp_focus.as_json(focus, focus), 10)
     (folder / "rules.yaml").write_text(_RULES, encoding="utf-8")
 
 
@@ -123,6 +144,10 @@ def settings(folder: Path, home: str, **engine: object) -> Settings:
             corrections="replace",
         ),
         Source(name="acme-eu", format="oci_focus", location=f"file:{folder / 'acme-eu'}"),
+        Source(name="acme-gcp", format="gcp_detailed", location=f"file:{folder / 'acme-gcp'}"),
+        Source(
+            name="acme-gcp-focus", format="gcp_focus", location=f"file:{folder / 'acme-gcp-focus'}"
+        ),
     )  # fmt: skip
     return Settings.model_validate(
         {
