@@ -46,6 +46,7 @@ _PATH = {
     "gcp_detailed": ("project.ancestors", "project.name", "project.id"),
     "gcp_focus": ("x_Project.Ancestors", "x_Project.Name", "SubAccountId"),
 }
+_CONFIG = {"threads": 1, "memory_limit": "400MB"}
 _EMPTY = ("", "[]", "null")
 _ITEM = '{"type":"VARCHAR","name":"VARCHAR","full_name":"VARCHAR","id":"VARCHAR"}'
 # The digits as they are written: read as JSON they would become binary floats.
@@ -73,7 +74,7 @@ class GcpRows:
         width = len(self.names) - len(MADE[self.form])
         made = {n: self.names[p] for n, p in columns.items() if p is not None and p >= width}
         own = {n: p for n, p in columns.items() if n not in made}
-        with closing(duckdb.connect(":memory:", config={"threads": 1})) as connection:
+        with closing(duckdb.connect(":memory:", config=_CONFIG)) as connection:
             needed = self._needed(set(made.values()))
             for rows in read(own | {f"in {name}": p for name, p in needed.items()}):
                 done = self._made(connection, rows, set(made.values()))

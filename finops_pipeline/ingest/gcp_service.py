@@ -6,6 +6,7 @@ Application Default Credentials. No message from here quotes a key, a token or s
 
 from __future__ import annotations
 
+import os
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -36,6 +37,7 @@ from finops_pipeline.ingest.location import (
 T = TypeVar("T")
 
 SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
+_EMULATORS = ("STORAGE_EMULATOR_HOST", "BIGQUERY_EMULATOR_HOST")  # as Google's clients know them
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _BUSY = (408, 429, 500, 502, 503, 504)
 _BUSY_REASONS = ("rateLimitExceeded", "backendError", "internalError")
@@ -128,19 +130,21 @@ RENEW = (
 def credentials_of(source: Source, place: str) -> tuple[Any, str | None]:
     """The source's credentials, and the project that they belong to if they say so.
 
-    A plain `http:` endpoint is an emulator's: it gets credentials on this machine only, and only
-    those that are named. Raises CredentialsError.
+    A plain `http:` endpoint is an emulator's, as is one that Google's own variables name. It gets
+    credentials only if they are named, and a plain one on this machine only.
+
+    Raises CredentialsError.
     """
     endpoint = urlsplit(source.endpoint or "https:")
-    if endpoint.scheme == "http":
-        if source.credentials_file is None:
-            anonymous: Any = auth_credentials.AnonymousCredentials
-            return anonymous(), None
-        if endpoint.hostname not in _LOOPBACK:
-            raise CredentialsError(
-                f"{source.name}: credentials are not sent to {source.endpoint} unencrypted. Use "
-                "https:, or leave `credentials_file` out for an emulator."
-            )
+    plain = endpoint.scheme == "http"
+    if source.credentials_file is None and (plain or any(map(os.environ.get, _EMULATORS))):
+        anonymous: Any = auth_credentials.AnonymousCredentials
+        return anonymous(), None
+    if plain and endpoint.hostname not in _LOOPBACK:
+        raise CredentialsError(
+            f"{source.name}: credentials are not sent to {source.endpoint} unencrypted. Use "
+            "https:, or leave `credentials_file` out for an emulator."
+        )
     try:
         if source.credentials_file is None:
             found = google.auth.default(scopes=SCOPES)

@@ -8,8 +8,10 @@ names it. Rows are numbered from 1.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import closing
+from decimal import Decimal
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from typing import Any
 import duckdb
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from finops_pipeline.ingest.rows import GZIP_ERRORS, CutOffError, named, open_text
 
@@ -24,6 +27,9 @@ _BATCH = 50_000
 _MEMORY = "400MB"
 _PIECE = 4 * 1024 * 1024
 _TIMES = ("timestamp", "timestamp_s", "timestamp_ms", "timestamp_ns", "timestamp with time zone")
+# A number of 16 digits or more behind a colon, a comma or a bracket.
+_LONG = r"[:,\[]\s*(-?(?:0\.0*)?[1-9](?:\.?[0-9]){15,}(?:[eE][-+]?[0-9]+)?)"
+_LONG_NUMBER = re.compile(_LONG)
 _PARQUET = "read_parquet(?, binary_as_string=true)"
 
 
@@ -177,9 +183,35 @@ def _lines(path: Path) -> Iterator[pa.Array]:
 
 def _as_text(lines: list[bytes]) -> pa.Array:
     try:
-        return pa.array([line for line in lines if line.strip()], pa.string())
+        return _exact(pa.array([line for line in lines if line.strip()], pa.string()))
     except (pa.ArrowInvalid, UnicodeDecodeError) as error:
         raise BrokenFileError(f"a line is not UTF-8 ({error})") from error
+
+
+def _exact(lines: pa.Array) -> pa.Array:
+    """The lines with numbers in quotes where the engine would lose digits of one.
+
+    It reads numbers of JSON as binary floats, which hold any 15 digits and some of more: those
+    that were floats before, as most long ones were.
+    """
+    (long,) = np.nonzero(pc.match_substring_regex(lines, _LONG).to_numpy(zero_copy_only=False))
+    quoted = {i: text for i in long.tolist() if (text := _quoted_numbers(lines[i].as_py()))}
+    if not quoted:
+        return lines
+    texts = lines.to_pylist()
+    return pa.array([quoted.get(i, text) for i, text in enumerate(texts)], pa.string())
+
+
+def _quoted_numbers(line: str) -> str | None:
+    """The line with its numbers as texts; None where all of them are the same as floats."""
+    found = (match[1] for match in _LONG_NUMBER.finditer(line))
+    if all(Decimal(number) == Decimal(repr(float(number))) for number in found):
+        return None
+    try:
+        value = json.loads(line, parse_float=str, parse_int=str)
+    except ValueError:
+        return None  # it is refused when it is read
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _members(connection: duckdb.DuckDBPyConnection, path: Path) -> dict[str, tuple[str, ...]]:

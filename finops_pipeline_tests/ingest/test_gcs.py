@@ -195,3 +195,17 @@ def test_the_location_opens_and_any_focus_data_may_lie_there(
     for name in ("gcp_detailed", "gcp_focus", "focus"):
         opened: Any = open_location(source.model_copy(update={"format": name}))
         assert [r.name for r in opened.reports()] == ["detailed/focus.csv"]
+
+
+def test_an_emulator_needs_no_credentials(
+    server: StorageServer, source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.open = True
+    server.put("detailed/a.csv", b"x")
+    bare = source.model_copy(update={"credentials_file": None})
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "/nowhere")
+    assert len(list(GcsLocation(bare, waits=BRIEF).reports())) == 1
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", server.endpoint)
+    named = bare.model_copy(update={"endpoint": None})
+    assert len(list(GcsLocation(named, waits=BRIEF).reports())) == 1
+    assert all("Authorization" not in r.headers for r in server.requests)

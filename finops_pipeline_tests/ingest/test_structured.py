@@ -93,3 +93,23 @@ def test_a_broken_file_is_refused(
     (tmp_path / name).write_bytes(content)
     with pytest.raises(error):
         read(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    "number",
+    [
+        "0.12345678901234567890123", "123456789012345678.5", "9007199254740993.5", "-1.50",
+        "1e-7", "0.1234567890123456", "0.00000000000000000012345678901234567", "12345678901234567",
+    ],
+)  # fmt: skip
+def test_numbers_of_json_keep_their_digits(tmp_path: Path, number: str) -> None:
+    """The engine alone would read the first as 0.12345678901234568."""
+    lines = f'{{"n": {number}, "l": [1,{number}], "s": "a, {number}, \\"b\\""}}\n{{"n": 1}}\n'
+    (tmp_path / "a.json").write_text(lines, encoding="utf-8")
+    first, second = read(tmp_path / "a.json")
+    assert Decimal(first["n"]) == Decimal(number)
+    assert first["s"] == f'a, {number}, "b"'
+    assert [Decimal(n.strip('"')) for n in first["l"].strip("[]").split(",")] == [
+        Decimal(1), Decimal(number),
+    ]  # fmt: skip
+    assert second["n"] == "1"
