@@ -25,7 +25,7 @@ from finops_pipeline.ingest.azure_blob import AzureBlobLocation, BlobRetry
 from finops_pipeline.ingest.azure_cost_query import CostQueryLocation
 from finops_pipeline.ingest.azure_export import EXPORT_MONTH
 from finops_pipeline.ingest.azure_groups import list_groups
-from finops_pipeline.ingest.diagnosis import Finding
+from finops_pipeline.ingest.finding import Finding
 from finops_pipeline.ingest.location import (
     AccessRefused,
     CredentialsError,

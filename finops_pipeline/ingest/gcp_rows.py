@@ -46,7 +46,7 @@ _PATH = {
     "gcp_detailed": ("project.ancestors", "project.name", "project.id"),
     "gcp_focus": ("x_Project.Ancestors", "x_Project.Name", "SubAccountId"),
 }
-_CONFIG = {"threads": 1, "memory_limit": "400MB"}
+_CONFIG: dict[str, Any] = {"threads": 1, "memory_limit": "400MB"}
 _EMPTY = ("", "[]", "null")
 _ITEM = '{"type":"VARCHAR","name":"VARCHAR","full_name":"VARCHAR","id":"VARCHAR"}'
 # The digits as they are written: read as JSON they would become binary floats.
