@@ -15,7 +15,7 @@ from pathlib import Path
 import yaml
 
 from finops_pipeline.demo.catalogue import data_text
-from finops_pipeline.demo.clouds import make_cloud
+from finops_pipeline.demo.clouds import BUCKET, make_cloud
 from finops_pipeline.demo.clouds.goods import Provider
 from finops_pipeline.demo.corrections import Style
 from finops_pipeline.demo.report_files import Format
@@ -115,7 +115,7 @@ def _settings(company: Company, home: str, style: Style, first_day: date) -> dic
             {
                 "name": name,
                 "format": _READ_AS[name],
-                "location": f"file:{name}",
+                "location": f"file:{name}" + (f"/{BUCKET}" if name in _CLOUDS else ""),
                 "corrections": style,
             }
             for name in company.truths

@@ -66,7 +66,7 @@ class Anomaly(_Told):
 
 
 class FileTruth(_Told):
-    """One report file: its path below the tenancy's folder, its lines, when it was delivered.
+    """One report file: its path below the tenancy's folder or bucket, its lines, its delivery.
 
     A file of a snapshot that a later one stands instead of does not count.
     """

@@ -75,7 +75,7 @@ def test_it_shows_cost_where_it_lies_and_what_comes_next(
 @pytest.mark.parametrize("currency", ["USD", "EUR"])
 def test_totals_are_the_truth_to_the_last_digit(folder: Path, ask: Ask, currency: str) -> None:
     truths = [read_truth(path) for path in sorted((folder / "X" / "demo").glob("*/truth.json"))]
-    assert len(truths) == 2
+    assert len(truths) == 5
     done = ask(
         "costs", "--currency", currency, "--metric", "BilledCost", "--by", "owner",
         "--format", "json",
@@ -84,6 +84,29 @@ def test_totals_are_the_truth_to_the_last_digit(folder: Path, ask: Ask, currency
     expected = sum((t.net_cost(currency) for t in truths), Decimal(0))
     assert Decimal(found["total"]) == expected > 0
     assert sum(Decimal(r["BilledCost"]) for r in found["rows"]) == expected
+
+
+def test_every_source_day_and_owner_is_the_truth_to_the_last_digit(folder: Path) -> None:
+    expected = {}
+    for path in (folder / "X" / "demo").glob("*/truth.json"):
+        for part in read_truth(path).owners:
+            key = (path.parent.name, part.currency, part.day, part.owner, part.tier)
+            expected[key] = (part.cost, part.effective_cost)
+    with warehouse(folder) as connection:
+        found = connection.execute(
+            """SELECT x_Source, BillingCurrency, x_ChargeDay,
+                if(x_Tier = 'pool', x_Pool, x_BusinessUnit) AS owner, x_Tier,
+                sum(BilledCost), sum(EffectiveCost)
+            FROM allocated_costs GROUP BY ALL"""
+        ).fetchall()
+    assert {tuple(row[:5]): tuple(row[5:]) for row in found} == expected
+    assert len({source for source, *_ in expected}) == 5
+
+
+def test_nothing_is_rejected(ask: Ask) -> None:
+    done = ask("rejected", "--format", "json")
+    assert done.exit_code == 0, done.stderr
+    assert json.loads(done.stdout)["rows"] == []
 
 
 def test_a_demo_of_another_size_is_refused_with_the_cure(folder: Path) -> None:

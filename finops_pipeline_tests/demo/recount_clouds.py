@@ -146,7 +146,7 @@ def _gcp(folder: Path) -> Iterator[Charge]:
 
 def _google(row: Row) -> Iterator[Charge]:
     project = row["project"]
-    above = [a["display_name"] for a in reversed(project["ancestors"])] if project else []
+    above = [a["display_name"] for a in reversed(project["ancestors"])]
     net, credits = number(row["cost"]), []
     for credit in row["credits"]:
         if credit["type"].endswith("_DISCOUNT"):

@@ -18,7 +18,7 @@ import pytest
 import yaml
 
 from finops_pipeline.demo import Truth, read_truth
-from finops_pipeline.demo.clouds import make_cloud
+from finops_pipeline.demo.clouds import BUCKET, make_cloud
 from finops_pipeline.demo.clouds.goods import Provider
 from finops_pipeline_tests.demo.recount_clouds import (
     Charge,
@@ -46,7 +46,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
 @dataclass(frozen=True)
 class Bill:
-    """A made bill and its charges as an independent reader sees them."""
+    """A made bill: its bucket, its truth, and its charges as an independent reader sees them."""
 
     folder: Path
     truth: Truth
@@ -54,8 +54,8 @@ class Bill:
 
 
 def _bill(root: Path, provider: Provider) -> Bill:
-    folder = root / provider
-    truth = make_cloud(folder, provider, days=DAYS, rows=ROWS, seed=11)
+    truth = make_cloud(root / provider, provider, days=DAYS, rows=ROWS, seed=11)
+    folder = root / provider / BUCKET
     return Bill(folder, truth, charges(folder, provider))
 
 
@@ -106,7 +106,7 @@ def test_files_are_told_with_their_rows_and_times(bill: Bill) -> None:
     for path, file in told.items():
         assert file.rows == len(rows_of(bill.folder / path)) > 0
         assert (bill.folder / path).stat().st_mtime == int(file.delivered_at.timestamp())
-    assert read_truth(bill.folder / "truth.json") == bill.truth
+    assert read_truth(bill.folder.parent / "truth.json") == bill.truth
 
 
 @pytest.mark.parametrize("provider", ["aws", "azure"])

@@ -1,4 +1,4 @@
-"""The made company: two sources, settings the pipeline can load, budgets that mean something."""
+"""The made company: five sources, settings the pipeline can load, budgets that mean something."""
 
 from __future__ import annotations
 
@@ -19,11 +19,14 @@ def company(tmp_path_factory: pytest.TempPathFactory) -> Company:
     return make_company(tmp_path_factory.mktemp("company"), days=10, rows=12_000, home="lake")
 
 
-def test_settings_point_at_both_tenancies(company: Company) -> None:
+def test_settings_point_at_every_bill(company: Company) -> None:
     settings = load_settings(company.settings)
     assert {s.name: s.format for s in settings.sources} == {
         "acme-oci": "oci_cost_csv",
         "acme-eu": "oci_focus",
+        "acme-aws": "aws_focus",
+        "acme-azure": "azure_focus",
+        "acme-gcp": "gcp_detailed",
     }
     assert all(Path(s.location.removeprefix("file:")).is_dir() for s in settings.sources)
     assert settings.home == company.folder / "lake"
@@ -39,6 +42,9 @@ def test_each_tenancy_has_the_reports_that_its_source_reads(company: Company) ->
     assert european.currencies == ("EUR",)
     share = american.rows / (american.rows + european.rows)
     assert share == pytest.approx(0.75, abs=0.02)
+    whole = sum(truth.rows for truth in company.truths.values())
+    assert whole == pytest.approx(12_000, rel=0.05)
+    assert (american.rows + european.rows) / whole == pytest.approx(0.86, abs=0.03)
 
 
 def test_rules_name_what_the_truth_knows(company: Company) -> None:
@@ -52,7 +58,7 @@ def test_budgets_are_in_warning_spent_and_quiet(company: Company) -> None:
     direct: dict[str, Decimal] = {}
     for truth in company.truths.values():
         for part in truth.owners:
-            in_usd = part.cost * (Decimal("1.1") if part.currency == "EUR" else 1)
+            in_usd = part.effective_cost * (Decimal("1.1") if part.currency == "EUR" else 1)
             direct[part.owner] = direct.get(part.owner, Decimal(0)) + in_usd
     whole = sum(direct.values()) / budgets["company"].amount
     assert Decimal("0.5") < whole < Decimal("0.8")

@@ -63,7 +63,8 @@ def make_world(folder: Path) -> World:
     told = yaml.safe_load(made.settings.read_text(encoding="utf-8"))
     told["sources"] = [s for s in told["sources"] if s["name"] == SOURCE]
     told["retention_days"] = SHORTEST_RETENTION
-    shutil.rmtree(folder / "acme-eu")
+    for other in made.truths.keys() - {SOURCE}:
+        shutil.rmtree(folder / other)
     world = World(folder)
     world.new.write_text(yaml.safe_dump(told), encoding="utf-8")
     told["sources"][0]["location"] = f"file:early/{SOURCE}"

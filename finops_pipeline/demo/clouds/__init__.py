@@ -4,6 +4,6 @@ What is bought and by whom stands in tables in `data/clouds/`; `usage.py` makes 
 one module a provider delivers them as that provider does, `account.py` keeps the truth.
 """
 
-from finops_pipeline.demo.clouds.tenancy import make_cloud
+from finops_pipeline.demo.clouds.tenancy import BUCKET, make_cloud
 
-__all__ = ["make_cloud"]
+__all__ = ["BUCKET", "make_cloud"]

@@ -166,21 +166,25 @@ def _line(line: Line, organization: str) -> dict[str, Any]:
     return {
         "service": {"id": said["service_code"], "description": said["service"]},
         "sku": {"id": said["sku"], "description": said["description"]},
-        "project": _project(said, organization) if account else None,
+        "project": _project(said, organization) if account else _NO_PROJECT,
         "labels": _pairs(labels),
         "system_labels": _pairs({"compute.googleapis.com/cores": "4"} if line.covered else {}),
         "location": {"location": region, "country": None, "region": region,
                      "zone": said.get("zone") or None},
         "tags": [{"key": "env", "value": "prod", "inherited": True, "namespace": "900000000001"}]
         if labels.get("env") == "prod" else [],
-        "resource": {"name": said["resource_name"], "global_name": resource} if resource else None,
+        "resource": {"name": said.get("resource_name"), "global_name": resource or None},
         "cost_type": "regular" if line.role == USE else _COST_TYPES[line.role],
         "adjustment_info": {"id": "adj-20260812", "description": said["description"],
                             "mode": "MANUAL_ADJUSTMENT", "type": "GENERAL_ADJUSTMENT"}
-        if adjusted else None,
-        "subscription": {"instance_id": "c9d1e6a0-cud-cpu"} if line.covered else None,
+        if adjusted else {},
+        "subscription": {"instance_id": "c9d1e6a0-cud-cpu"} if line.covered else {},
         "unit": said.get("unit"),
     }  # fmt: skip
+
+
+# Records are never null, their members are: so all files of an export have the same columns.
+_NO_PROJECT: dict[str, Any] = {"labels": [], "ancestors": []}
 
 
 def _project(said: dict[str, str], organization: str) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from finops_pipeline.demo.clouds.usage import CloudUsage, months
 from finops_pipeline.demo.truth import FileTruth, Truth
 
 Progress = Callable[[int, int], None]
+BUCKET = "bucket"
 _TREES: dict[Provider, type[AwsTree] | type[AzureTree] | type[GcpTree]] = {
     "aws": AwsTree, "azure": AzureTree, "gcp": GcpTree,
 }  # fmt: skip
@@ -33,10 +34,10 @@ def make_cloud(
     progress: Progress | None = None,
     split_rows: int = 500_000,
 ) -> Truth:
-    """Make a bill below `out`, as its bucket would be; the same arguments make the same bytes.
+    """Make a bill's bucket below `out`; the same arguments make the same bytes.
 
     `rows` is about how many rows stand in the end, and at least some ten a day: one of everything.
-    Snapshots and repeated rows come on top. Beside the tree stands `truth.json`.
+    Snapshots and repeated rows come on top. Beside the bucket stands `truth.json`.
     Raises FileExistsError where `out` already holds something.
     """
     if out.exists() and any(out.iterdir()):
@@ -47,7 +48,7 @@ def make_cloud(
     usage = CloudUsage(lines, goods, first_day, seed)
     account = CloudAccount(lines, first_day, goods.currency)
     rng = generator(seed, goods.display_name, "deliveries")
-    tree = _TREES[provider](out, goods, usage, account, rng, split_rows)
+    tree = _TREES[provider](out / BUCKET, goods, usage, account, rng, split_rows)
     files: list[FileTruth] = []
     for made in tree.deliver(months(first_day, days)):
         files += made
