@@ -43,6 +43,9 @@ def keys(row: ir.Table) -> dict[str, ir.Value]:
         .replace(" ", ""),
         "group": group,
         "kept": json_object([(name, row[name]) for name in _KEPT]),
+        "no RegionName": row["RegionName"].isnull() & row["RegionId"].notnull(),
+        "no ResourceType": row["ResourceType"].isnull()
+        & row["x_ResourceType"].coalesce(row["ResourceId"]).notnull(),
         "same currency": row["PricingCurrency"].fill_null(row["BillingCurrency"])
         == row["BillingCurrency"],
     }

@@ -23,7 +23,9 @@ from finops_pipeline.ingest.location import (
 )
 from finops_pipeline.ingest.run import Ingest, Ingested
 from finops_pipeline_tests.normalize.pipeline import Pipeline, assert_balanced
+from finops_pipeline_tests.servers.azurite import new_certificate
 from finops_pipeline_tests.servers.cost_management import CostManagement, Fault
+from finops_pipeline_tests.servers.entra import SECRET, entra
 
 SCOPE = "subscriptions/e18e1552-c6dd-45d1-973c-999999999999"
 VM = f"/{SCOPE}/resourceGroups/Web/providers/Microsoft.Compute/virtualMachines/vm1"
@@ -151,6 +153,29 @@ def test_a_token_that_ran_out_is_a_refusal(server: CostManagement, tmp_path: Pat
         text(located(server), tmp_path)
     assert refused.value.status == 401
     assert len(server.asked) == 1
+
+
+def test_an_application_asks_by_its_secret_until_that_runs_out(
+    server: CostManagement, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.add(SCOPE, "2026-08-03", "1", VM, "Virtual Machines")
+    with entra(new_certificate(tmp_path / "authority.pem")) as authority:
+        for name, value in authority.environment.items():
+            monkeypatch.setenv(name, value)
+        assert b"20260803" in text(located(server), tmp_path)
+        assert "https://management.azure.com/.default" in " ".join(authority.asked)
+        assert server.tokens_given == 0  # before the identity of the machine
+        asked = len(server.asked)
+        authority.error = (
+            "AADSTS7000222: The provided client secret keys for app '1111' are expired. Visit the "
+            "portal to create new keys for your app."
+        )
+        with pytest.raises(CredentialsError) as refused:
+            text(located(server), tmp_path)
+        assert "AADSTS7000222: the client secret has run out" in str(refused.value)
+        assert "az ad app credential reset" in str(refused.value)
+        assert SECRET not in str(refused.value)
+        assert len(server.asked) == asked
 
 
 def test_nobody_to_ask_as_is_named(
