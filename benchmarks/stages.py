@@ -17,7 +17,7 @@ import duckdb
 from finops_pipeline.actuate.run import Actuate
 from finops_pipeline.config import Source, load_settings
 from finops_pipeline.engine.protocol import Engine
-from finops_pipeline.ingest.compartments import read_compartments, store_compartments
+from finops_pipeline.ingest.scopes import read_scopes, store_scopes
 from finops_pipeline.orchestration.pipeline import Pipeline
 from finops_pipeline.store.catalogue import begin_catalogue, publish_catalogue, refresh_catalogue
 from finops_pipeline.store.rollups import Rollups
@@ -29,7 +29,7 @@ class StageBroken(Exception):
 
 def ingest(pipeline: Pipeline, source: Source) -> dict[str, int]:
     """Archive every report, with its control totals."""
-    store_compartments(pipeline.home.table("compartments"), source.name, read_compartments(source))
+    store_scopes(pipeline.home.table("compartments"), source.name, read_scopes(source))
     with pipeline.engine() as engine:
         stage = pipeline.ingest(source, engine)
         done = stage.run(stage.new_reports())

@@ -25,11 +25,6 @@ _NOTHING = {
     "SkuPriceId": ("-2",),
     "SubAccountName": ("Unassigned",),
 }
-_FILLED = (
-    *focus.FILLED,
-    "PricingCurrencyContractedUnitPrice", "PricingCurrencyEffectiveCost",
-    "PricingCurrencyListUnitPrice",
-)  # fmt: skip
 
 
 def keys(row: ir.Table) -> dict[str, ir.Value]:
@@ -46,8 +41,6 @@ def keys(row: ir.Table) -> dict[str, ir.Value]:
         "no RegionName": row["RegionName"].isnull() & row["RegionId"].notnull(),
         "no ResourceType": row["ResourceType"].isnull()
         & row["x_ResourceType"].coalesce(row["ResourceId"]).notnull(),
-        "same currency": row["PricingCurrency"].fill_null(row["BillingCurrency"])
-        == row["BillingCurrency"],
     }
 
 
@@ -83,25 +76,14 @@ def columns(row: ir.Table) -> dict[str, ir.Value]:
     account = known["SubAccountId"]
     place = row.scope_path_found.coalesce(known["SubAccountName"], account)
     group = row["group"]
-    prices = {f"PricingCurrency{name}": name for name in
-              ("ContractedUnitPrice", "EffectiveCost", "ListUnitPrice")}  # fmt: skip
-    same = {
-        name: row[f"number {name}"].coalesce(
-            row["same currency"].ifelse(known[of], _none(known, of))
-        )
-        for name, of in prices.items()
-    }
-    empty = {name: row[f"no {name}"] for name in focus.FILLED}
-    empty |= {name: row[f"number {name}"].isnull() & same[name].notnull() for name in same}
     return {
         **known,
-        **same,
         # Found by its name where only that is delivered; FOCUS has no name without an identifier.
         "RegionId": known["RegionId"].coalesce(row.region_id_found),
         "SubAccountType": known["SubAccountType"].coalesce(
             account.notnull().ifelse("Subscription", ibis.null(str))
         ),
-        "x_FilledColumns": filled({name: empty[name] for name in _FILLED}),
+        "x_FilledColumns": filled({name: row[f"no {name}"] for name in focus.FILLED}),
         "x_ScopeId": group.isnull().ifelse(
             account, account.fill_null("") + "/resourceGroups/" + group
         ),
@@ -137,10 +119,6 @@ def _unless(condition: ir.BooleanValue, row: ir.Table, *numbers: str) -> dict[st
     """Columns that are no number where the condition holds, neither as text nor parsed."""
     names = [name for number in numbers for name in (number, f"number {number}")]
     return {name: condition.ifelse(ibis.null(row[name].type()), row[name]) for name in names}
-
-
-def _none(known: dict[str, ir.Value], name: str) -> ir.Value:
-    return ibis.null(known[name].type())
 
 
 def _something(row: ir.Table, name: str) -> ir.StringValue:

@@ -23,16 +23,23 @@ NUMBERS = tuple(c.name for c in focus_columns() if c.type == "Decimal")
 FILLED = (
     "BillingAccountId", "BillingAccountType", "BillingPeriodEnd", "BillingPeriodStart",
     "ChargeCategory", "ChargeFrequency", "ContractedCost", "EffectiveCost", "InvoiceIssuerName",
-    "ListCost", "PricingCurrency", "ProviderName", "PublisherName", "RegionName",
-    "ResourceType", "ServiceCategory", "ServiceName", "ServiceSubcategory",
+    "ListCost", "PricingCurrency", "PricingCurrencyContractedUnitPrice",
+    "PricingCurrencyEffectiveCost", "PricingCurrencyListUnitPrice", "ProviderName",
+    "PublisherName", "RegionName", "ResourceType", "ServiceCategory", "ServiceName",
+    "ServiceSubcategory",
 )  # fmt: skip
+# The same as these where the pricing currency is the billing currency.
+_IN_PRICING_CURRENCY = {
+    f"PricingCurrency{name}": name
+    for name in ("ContractedUnitPrice", "EffectiveCost", "ListUnitPrice")
+}
 _CATEGORIES = ("Usage", "Purchase", "Tax", "Credit", "Adjustment")
 _FREQUENCIES = ("One-Time", "Recurring", "Usage-Based")
 _AS_DELIVERED = (
     "AvailabilityZone", "BillingAccountName", "CapacityReservationId",
     "CapacityReservationStatus", "ChargeDescription", "CommitmentDiscountCategory",
     "CommitmentDiscountId", "CommitmentDiscountName", "CommitmentDiscountStatus",
-    "CommitmentDiscountType", "CommitmentDiscountUnit", "ConsumedUnit", "InvoiceId",
+    "CommitmentDiscountType", "ConsumedUnit", "InvoiceId",
     "PricingCategory", "PricingUnit", "RegionId", "ResourceId", "ResourceName", "SkuId",
     "SkuMeter", "SkuPriceDetails", "SkuPriceId", "SubAccountId", "SubAccountName",
     "SubAccountType",
@@ -41,6 +48,8 @@ _AS_DELIVERED = (
 
 def keys(row: ir.Table) -> dict[str, ir.Value]:
     """What the catalogues are looked up by, and which columns are empty."""
+    billing = row["BillingCurrency"].strip()
+    same_currency = (row["PricingCurrency"].strip().coalesce(billing) == billing).fill_null(False)
     return {
         "key_service": row["ServiceName"],
         "key_region": row["RegionId"],
@@ -52,6 +61,14 @@ def keys(row: ir.Table) -> dict[str, ir.Value]:
         "period_start": parse_time(row["BillingPeriodStart"]),
         "period_end": parse_time(row["BillingPeriodEnd"]),
         **{f"no {name}": row[name].isnull() for name in FILLED},
+        **{
+            # There is always an effective cost, be it filled itself.
+            f"no {name}": same_currency
+            & row[name].isnull()
+            & (row[of].notnull() | (of == "EffectiveCost"))
+            for name, of in _IN_PRICING_CURRENCY.items()
+        },
+        "same_currency": same_currency,
         "no ServiceCategory": _delivered_category(row).isnull(),
     }
 
@@ -105,6 +122,7 @@ def columns(row: ir.Table, provider: str = "Unknown") -> dict[str, ir.Value]:
     currency = row["PricingCurrency"].coalesce(row.key_currency)
     has_tags = (is_json(row["Tags"]) & row["Tags"].strip().startswith("{")).fill_null(False)
     numbers = {name: row[f"number {name}"] for name in NUMBERS}
+    same = numbers | {"EffectiveCost": effective}
     return {
         **{name: row[name] for name in _AS_DELIVERED},
         **numbers,
@@ -119,11 +137,21 @@ def columns(row: ir.Table, provider: str = "Unknown") -> dict[str, ir.Value]:
         "ChargeCategory": row.category,
         "ChargeClass": row.is_correction.ifelse("Correction", ibis.null(str)),
         "ChargeFrequency": _frequency(row),
+        # FOCUS: no unit without a quantity.
+        "CommitmentDiscountUnit": numbers["CommitmentDiscountQuantity"]
+        .notnull()
+        .ifelse(row["CommitmentDiscountUnit"], ibis.null(str)),
         "ContractedCost": contracted,
         "EffectiveCost": effective,
         "InvoiceIssuerName": row["InvoiceIssuerName"].coalesce(provided),
         "ListCost": row["number ListCost"].coalesce(contracted),
         "PricingCurrency": currency,
+        **{
+            name: numbers[name].coalesce(
+                row.same_currency.ifelse(same[of], ibis.null(same[of].type()))
+            )
+            for name, of in _IN_PRICING_CURRENCY.items()
+        },
         "ProviderName": provided,
         "PublisherName": row["PublisherName"].coalesce(provided),
         # FOCUS: a name where there is an identifier.

@@ -114,7 +114,10 @@ def test_an_hour_of_an_instance(tmp_path: Path, parquet: bool) -> None:
         "ContractedUnitPrice": Decimal("0.0416"), "EffectiveCost": Decimal("0.0416"),
         "InvoiceId": "EUINGB26-1", "InvoiceIssuerName": "AWS EMEA SARL",
         "ListCost": Decimal("0.052"), "ListUnitPrice": Decimal("0.052"),
-        "PricingCategory": "Standard", "PricingCurrency": "USD", "PricingQuantity": Decimal(1),
+        "PricingCategory": "Standard", "PricingCurrency": "USD",
+        "PricingCurrencyContractedUnitPrice": Decimal("0.0416"),
+        "PricingCurrencyEffectiveCost": Decimal("0.0416"),
+        "PricingCurrencyListUnitPrice": Decimal("0.052"), "PricingQuantity": Decimal(1),
         "PricingUnit": "Hours", "ProviderName": "AWS",
         "PublisherName": "Amazon Web Services, Inc.", "RegionId": "us-east-1",
         "RegionName": "US East (N. Virginia)", "ResourceId": "i-0abc", "ResourceType": "Instance",
@@ -124,7 +127,11 @@ def test_an_hour_of_an_instance(tmp_path: Path, parquet: bool) -> None:
         "SkuPriceDetails": '{"InstanceType":"t3.medium"}', "SubAccountId": "222222222222",
         "SubAccountName": "Shop", "SubAccountType": "Member Account",
     }  # fmt: skip
-    assert charge["x_FilledColumns"] is None
+    # AWS has no prices in the pricing currency; where it is the billing currency they are known.
+    assert charge["x_FilledColumns"] == (
+        "PricingCurrencyContractedUnitPrice,PricingCurrencyEffectiveCost,"
+        "PricingCurrencyListUnitPrice"
+    )
     assert (charge["x_ScopeId"], charge["x_ScopeName"]) == ("222222222222", "Shop")
     others = json.loads(charge["x_OtherColumns"])
     assert (others["x_Operation"], others["x_ServiceCode"]) == ("RunInstances", "AmazonEC2")
@@ -145,7 +152,7 @@ def test_what_aws_leaves_empty_by_its_own_list(tmp_path: Path) -> None:
         "ServiceSubcategory": "Virtual Machines", "RegionName": "US East (N. Virginia)",
     }  # fmt: skip
     assert charge["x_FilledColumns"] == (
-        "InvoiceIssuerName,PublisherName,RegionName,ServiceSubcategory"
+        "InvoiceIssuerName,PricingCurrencyEffectiveCost,PublisherName,RegionName,ServiceSubcategory"
     )
 
 

@@ -91,8 +91,8 @@ def test_a_plain_row_is_taken_as_it_is(tmp_path: Path) -> None:
         "Tags": '{"team":"web"}',
     }
     assert charge["x_FilledColumns"] == (
-        "ServiceSubcategory,PricingCurrencyContractedUnitPrice,PricingCurrencyEffectiveCost,"
-        "PricingCurrencyListUnitPrice"
+        "PricingCurrencyContractedUnitPrice,PricingCurrencyEffectiveCost,"
+        "PricingCurrencyListUnitPrice,ServiceSubcategory"
     )
     assert charge["x_ScopeId"] == f"{SUBSCRIPTION}/resourceGroups/web"
     assert charge["x_ScopeName"] == "web"
@@ -117,7 +117,7 @@ def test_every_version_and_kind_of_file_gives_the_same(tmp_path: Path, written: 
     new, old = outcome.charges
     ours = {k for k in new if not k.startswith("x_")}
     assert {k: new[k] for k in ours} == {k: old[k] for k in ours}
-    assert new["x_FilledColumns"] == old["x_FilledColumns"].removeprefix("ServiceSubcategory,")
+    assert new["x_FilledColumns"] == old["x_FilledColumns"].removesuffix(",ServiceSubcategory")
 
 
 def test_amortised_reservations_and_plans(tmp_path: Path) -> None:

@@ -44,13 +44,15 @@ def test_what_a_provider_leaves_out_is_filled_and_named(tmp_path: Path) -> None:
         "ChargeFrequency": "Usage-Based", "ChargePeriodStart": datetime(2026, 9, 1, tzinfo=UTC),
         "ChargePeriodEnd": datetime(2026, 9, 2, tzinfo=UTC), "ContractedCost": Decimal("12.5"),
         "EffectiveCost": Decimal("12.5"), "InvoiceIssuerName": "Unknown",
-        "ListCost": Decimal("12.5"), "PricingCurrency": "USD", "ProviderName": "Unknown",
+        "ListCost": Decimal("12.5"), "PricingCurrency": "USD",
+        "PricingCurrencyEffectiveCost": Decimal("12.5"), "ProviderName": "Unknown",
         "PublisherName": "Unknown", "ServiceCategory": "Other", "ServiceName": "Other",
         "ServiceSubcategory": "Other (Other)", "Tags": "{}",
     }  # fmt: skip
     assert charge["x_FilledColumns"] == (
         "BillingAccountId,BillingAccountType,BillingPeriodEnd,BillingPeriodStart,ChargeCategory,ChargeFrequency,"
-        "ContractedCost,EffectiveCost,InvoiceIssuerName,ListCost,PricingCurrency,ProviderName,"
+        "ContractedCost,EffectiveCost,InvoiceIssuerName,ListCost,PricingCurrency,"
+        "PricingCurrencyEffectiveCost,ProviderName,"
         "PublisherName,RegionName,ResourceType,ServiceCategory,ServiceName,ServiceSubcategory"
     )
 
