@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from finops_pipeline.config import Source
+from finops_pipeline.demo.clouds import make_cloud
 from finops_pipeline.ingest.location import open_location
 from finops_pipeline_tests.normalize.pipeline import Outcome, Pipeline, assert_balanced, report
 from finops_pipeline_tests.servers.aws import Aws, aws_server
@@ -384,3 +385,22 @@ def test_a_listed_file_that_is_missing_is_told_and_what_was_known_stays(
     assert _costs(outcome) == [1]
     failed = outcome.ingested.failed
     assert any("which it lists, could not be archived" in f for f in failed), failed
+
+
+def test_the_demos_tree_is_what_its_truth_tells(tmp_path: Path) -> None:
+    """Two exports, CSV created anew and Parquet overwritten, restated, with a chunk left behind."""
+    made = Pipeline(tmp_path, "aws_focus", now=datetime(2100, 1, 1, tzinfo=UTC))
+    truth = make_cloud(made.reports, "aws", days=25, rows=1500, seed=7)
+    outcome = made.run()
+    assert_balanced(outcome)
+    assert not outcome.rejected
+    found: dict[date, list[Any]] = {}
+    for charge in outcome.charges:
+        day = found.setdefault(charge["x_ChargeDay"], [0, Decimal(0), Decimal(0)])
+        day[0] += 1
+        day[1] += charge["BilledCost"]
+        day[2] += charge["EffectiveCost"]
+    assert found == {d.day: [d.net_rows, d.net_cost, d.net_effective_cost] for d in truth.days}
+    # Files that no standing manifest lists are not even fetched.
+    listed = {e["name"] for e in outcome.ledger if e["status"] == "read"}
+    assert 0 < len(listed) < len(truth.files)
