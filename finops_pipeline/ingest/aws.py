@@ -153,6 +153,11 @@ def beside(source: Source) -> str | None:
     return source.endpoint if is_loopback(source.endpoint) else None
 
 
+def home_region(source: Source) -> str:
+    """The region where the services of a whole account answer; China has its own."""
+    return "cn-northwest-1" if (source.region or "").startswith("cn-") else "us-east-1"
+
+
 def identity(source: Source, attempts: int = ATTEMPTS) -> str:
     """The ARN that AWS knows the source's credentials by; asking takes no right."""
     service = AwsService(source, "sts", endpoint=beside(source), attempts=attempts)

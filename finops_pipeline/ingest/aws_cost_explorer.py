@@ -20,10 +20,11 @@ from decimal import Decimal
 from typing import Any
 
 from finops_pipeline.config import Source
-from finops_pipeline.ingest.aws import ATTEMPTS, AwsService
+from finops_pipeline.ingest.aws import ATTEMPTS, AwsService, home_region, identity
 from finops_pipeline.ingest.closing import closed_at
 from finops_pipeline.ingest.location import (
     AccessRefused,
+    IngestError,
     LocationUnavailable,
     RemoteReport,
     ReportChanged,
@@ -32,7 +33,6 @@ from finops_pipeline.ingest.location import (
 METRICS = ("UnblendedCost", "AmortizedCost", "NetAmortizedCost")
 PRICE = Decimal("0.01")  # of a request, in USD
 _BEFORE = 12  # months before the current one that Cost Explorer has for everyone
-_REGION = "us-east-1"  # Cost Explorer answers there, for all regions
 _NO_SUCH_PERIOD = (
     "BillExpirationException",
     "DataUnavailableException",
@@ -67,9 +67,12 @@ class CostExplorerLocation:
         self._groups = [_group(key) for key in source.group_by]
         self._asked_for = ",".join(source.group_by)
         self._service = AwsService(
-            source, "ce", region=_REGION, endpoint=source.endpoint, attempts=attempts
+            source, "ce", region=home_region(source), endpoint=source.endpoint, attempts=attempts
         )
         self.endpoint = self._service.endpoint
+        self._source = source
+        self._attempts = attempts
+        self._whose: str | None = None
         self._answers: list[bytes] = []
         self._service.client.meta.events.register(
             "after-call.ce.GetCostAndUsage", self._keep_answer
@@ -97,7 +100,20 @@ class CostExplorerLocation:
     @contextmanager
     def stream(self, report: RemoteReport) -> Iterator[Iterator[bytes]]:
         """The month's answers, one line each, page after page."""
+        self._hold_account()
         yield self._pages(report)
+
+    def _hold_account(self) -> None:
+        """Cost Explorer answers for whoever asks: other credentials would give another bill."""
+        account = self._source.location.removeprefix("costexplorer://")
+        if self._whose is None:
+            self._whose = identity(self._source, self._attempts).split(":")[4]
+        if self._whose != account:
+            raise IngestError(
+                f"{self.source_name}: the credentials are of account {self._whose}, and `location` "
+                f"names {account}. Set `profile` or `role` to the account's own, or `location` to "
+                "the account that is meant."
+            )
 
     def _today(self) -> date:
         now = self._now() if self._passed is None else max(self._now(), self._passed)
@@ -168,7 +184,9 @@ def forecast(
     Raises AccessRefused, also where there is too little history to forecast from
     (DataUnavailableException), and whatever else IngestError names.
     """
-    service = AwsService(source, "ce", region=_REGION, endpoint=source.endpoint, attempts=attempts)
+    service = AwsService(
+        source, "ce", region=home_region(source), endpoint=source.endpoint, attempts=attempts
+    )
     answer = service.call(
         "forecast",
         service.client.get_cost_forecast,

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from finops_pipeline.config import Source
-from finops_pipeline.ingest.aws import ATTEMPTS, AwsService, beside
+from finops_pipeline.ingest.aws import ATTEMPTS, AwsService, beside, home_region
 from finops_pipeline.ingest.location import AccessRefused
 
 ACTIONS = (
@@ -20,7 +20,6 @@ ACTIONS = (
     "organizations:ListOrganizationalUnitsForParent",
     "organizations:ListAccountsForParent",
 )
-_REGION = "us-east-1"  # Organizations answers there, for all regions
 _NONE = "AWSOrganizationsNotInUseException"
 
 
@@ -31,7 +30,11 @@ def list_accounts(source: Source, *, attempts: int = ATTEMPTS) -> list[tuple[str
     AccessRefused, and whatever else IngestError names.
     """
     service = AwsService(
-        source, "organizations", region=_REGION, endpoint=beside(source), attempts=attempts
+        source,
+        "organizations",
+        region=home_region(source),
+        endpoint=beside(source),
+        attempts=attempts,
     )
     try:
         roots = _pages(service, "list_roots", "Roots")

@@ -209,12 +209,14 @@ def _listing(
     if newest is None:
         prefixes = " or ".join(formats()[source.format].folders)
         said = f"no report below {prefixes}" if prefixes else "no report"
-        return Finding("reports", False, said, _NO_REPORTS), None
+        remedy = _NO_REPORTS if prefixes else _NO_FILES
+        return Finding("reports", False, said, remedy), None
     ok = newest.delivered_at >= fresh_after
     said = f"{count} reports; the newest is of {newest.delivered_at:%Y-%m-%d %H:%M} UTC"
     return Finding("reports", ok, said, "" if ok else _STALE), newest
 
 
+_NO_FILES = "Look at the folder, and whether the source's `format` is the one delivered."
 _NO_REPORTS = (
     "Look whether the source's `format` is the one delivered. FOCUS reports are written in the "
     "commercial realm only, and none are written for tenancies that are not metered."

@@ -17,6 +17,7 @@ from finops_pipeline.ingest.fetch import fetch
 from finops_pipeline.ingest.location import (
     AccessRefused,
     CredentialsError,
+    IngestError,
     Location,
     LocationUnavailable,
     RemoteReport,
@@ -101,10 +102,8 @@ def _forecast(asked: dict[str, Any]) -> Any:
 
 
 def _source(server: Aws, **more: Any) -> Source:
-    return Source(
-        name="acme-ce", format="aws_cost_explorer", location=f"costexplorer://{ACCOUNT}",
-        endpoint=server.endpoint, **more,
-    )  # fmt: skip
+    given = {"location": f"costexplorer://{ACCOUNT}", "endpoint": server.endpoint} | more
+    return Source(name="acme-ce", format="aws_cost_explorer", **given)
 
 
 def _place(server: Aws, now: datetime = NOW, **more: Any) -> CostExplorerLocation:
@@ -181,6 +180,14 @@ def test_an_answer_that_is_cut_off_is_asked_for_again(server: Aws) -> None:
     assert [json.loads(line)["ResultsByTime"][0]["Groups"][0]["Keys"][0] for line in lines] == [
         *SERVICES
     ]
+
+
+def test_credentials_of_another_account_are_refused(server: Aws) -> None:
+    """Cost Explorer would answer them, with the bill of that account."""
+    place = _place(server, location="costexplorer://999999999999")
+    with pytest.raises(IngestError, match=f"are of account {ACCOUNT}, and .* names 999999999999"):
+        _read(place, _month(place, "2026-08"))
+    assert server.asked("GetCostAndUsage") == []
 
 
 def test_pages_in_circles_are_told(server: Aws) -> None:
