@@ -33,6 +33,7 @@ _MONTH = re.compile(r"(?i)(?:(?:bill_)?billing_?period=)?(\d{4})-?(\d{2})(?:-?01
 _EXECUTION = re.compile(r"\d{4}-?\d{2}-?\d{2}T\d{2}.*")
 _MANIFEST = re.compile(r"(?i)(?:(.*)-)?manifest\.json")
 _CHUNK = re.compile(r"(.+?)-\d{5}\..+")  # AWS numbers the files of a delivery
+_GONE = "gone"  # the change token of a file that a manifest lists and the place has not
 _TOP = ("data", "metadata")  # the folders right below an export
 
 
@@ -69,8 +70,9 @@ def aws_export(
 ) -> Iterator[RemoteReport]:
     """The manifest that stands for each export and billing period, with its members.
 
-    Where there is none, one is made from the newest execution's folder, or from all files of the
-    period. A period is left out while its delivery is in progress: then what is known of it stays.
+    Where there is none, or none of its files, one is made from the newest execution's folder, or
+    from all files of the period. A period is left out while its delivery is in progress: then what
+    is known of it stays.
     Raises IngestError for a manifest that cannot be read.
     """
     data = [f for f in files if not f.name.endswith(".json")]
@@ -83,16 +85,21 @@ def aws_export(
     for manifest in manifests:
         by_scope[manifest.scope].append(manifest)
     find = _Finder(data)
-    told = {(m.path.root, m.path.month) for m in manifests}
     # A directory tells days only, and those of copying: nothing can be in progress there.
     tells_times = any(f.delivered_at.timetz().replace(tzinfo=None) != time() for f in files)
+    told: set[tuple[str, str | None]] = set()
     for scope, found in by_scope.items():
         newest = _newest(found)
         members = [find.file(key, newest) for key in newest.keys]
-        told |= {_place(member) for member in members}
+        if members and all(member.etag == _GONE for member in members):
+            continue  # kept longer than its files, or copied without them: the listing decides
+        told |= {(m.path.root, m.path.month) for m in found} | {_place(m) for m in members}
         if not (tells_times and _in_progress(newest.report, members)):
             yield _with_members(newest.report, scope, newest.content, members)
-    yield from _made(f for f in data if _place(f) not in told)
+    # In a bucket an export that has manifests is about to get the one of this month too.
+    waiting = {m.path.root for m in manifests} if tells_times else set()
+    left = (f for f in data if _place(f) not in told)
+    yield from _made(f for f in left if _path(f.name).root not in waiting)
 
 
 def _worth_reading(files: Iterable[RemoteReport]) -> list[RemoteReport]:
@@ -240,7 +247,7 @@ class _Finder:
             # The folders above must be the same too, as far as the copy has them.
             if score[0] >= min(2, len(parts), len(wanted)) and score > best:
                 best, found = score, file
-        gone = RemoteReport(key, "gone", 0, None, manifest.report.delivered_at)
+        gone = RemoteReport(key, _GONE, 0, None, manifest.report.delivered_at)
         return found or gone
 
 

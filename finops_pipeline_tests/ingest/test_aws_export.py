@@ -74,6 +74,17 @@ def test_a_delivery_in_progress_waits_in_a_bucket_and_not_in_a_copy() -> None:
     assert _laid_out(tree, days_only=True) == {"fin/acme/2026-08": [chunk]}
 
 
+def test_the_first_delivery_of_a_month_waits_for_its_manifest_too() -> None:
+    july, august = (f"fin/acme/data/BILLING_PERIOD=2026-0{m}/acme-00001.csv.gz" for m in (7, 8))
+    meta = "fin/acme/metadata/BILLING_PERIOD=2026-07/acme-Manifest.json"
+    tree: Tree = {july: (0, b""), meta: (1, _manifest(july)), august: (2, b"")}
+    assert _laid_out(tree) == {"fin/acme/2026-07": [july]}
+    assert _laid_out(tree, days_only=True) == {
+        "fin/acme/2026-07": [july],
+        "fin/acme/2026-08": [august],
+    }
+
+
 def test_a_new_execution_without_its_manifest_leaves_the_last_one_standing() -> None:
     old, new = (f"{DATA}/{e}/acme-00001.csv.gz" for e in (ONE, TWO))
     tree: Tree = {
@@ -149,17 +160,27 @@ def test_json_that_lists_no_files_is_no_manifest() -> None:
 
 
 def test_a_file_that_is_gone_is_a_member_that_cannot_be_fetched() -> None:
-    key = f"{DATA}/acme-00001.csv.gz"
-    other = "fin/acme/data/BILLING_PERIOD=2026-07/acme-00001.csv.gz"
+    there, gone = (f"{DATA}/acme-0000{i}.csv.gz" for i in (1, 2))
+    other = "fin/acme/data/BILLING_PERIOD=2026-07/acme-00002.csv.gz"
     tree: Tree = {
+        there: (0, b""),
         other: (0, b""),
-        f"{META}/acme-Manifest.json": (1, _manifest(key)),
+        f"{META}/acme-Manifest.json": (1, _manifest(there, gone)),
         "fin/acme/metadata/BILLING_PERIOD=2026-07/acme-Manifest.json": (1, _manifest(other)),
     }
     assert _laid_out(tree) == {
-        "fin/acme/2026-08": [f"s3://bills/{key}"],
+        "fin/acme/2026-08": [there, f"s3://bills/{gone}"],
         "fin/acme/2026-07": [other],
     }
+
+
+def test_a_manifest_all_of_whose_files_are_gone_is_none() -> None:
+    """A lifecycle rule of the bucket removes old data; what is known of the month stays."""
+    key, copied = f"{DATA}/acme-00001.csv.gz", f"{DATA}/acme.parquet"
+    tree: Tree = {f"{META}/acme-Manifest.json": (1, _manifest(key))}
+    assert _laid_out(tree) == {}
+    tree[copied] = (0, b"")
+    assert _laid_out(tree, days_only=True) == {"fin/acme/2026-08": [copied]}
 
 
 @pytest.mark.parametrize(
