@@ -74,7 +74,7 @@ def main() -> None:
 def _taken_away(company: Path, aside: Path) -> dict[Path, Path]:
     """Take all reports away, or the sensors would find them before the mouse does."""
     aside.mkdir()
-    places = sorted(company.rglob("*.csv.gz"))
+    places = sorted(p for p in company.glob("*/*/**/*") if p.is_file())
     moved = {aside / str(number): place for number, place in enumerate(places)}
     for target, place in moved.items():
         place.rename(target)
