@@ -32,8 +32,10 @@ ALLOWED: dict[str, set[str]] = {
     "orchestration": BASE | {*STAGES, "query"},
     "definitions": {"orchestration"},
     "cli": BASE
-    | {*STAGES, "query", "serve", "demo", "orchestration", "console", "cli_options", "cli_rules"},
+    | {*STAGES, "query", "serve", "demo", "orchestration", "console"}
+    | {"cli_options", "cli_rules", "cli_showback"},
     "cli_options": BASE | {"orchestration", "console"},
+    "cli_showback": BASE | {*STAGES, "query", "orchestration", "console", "cli_options"},
     "cli_rules": BASE | {*STAGES, "query", "orchestration", "console", "cli_options"},
 }
 

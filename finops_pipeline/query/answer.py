@@ -62,9 +62,20 @@ def ask(home: Home, engine: Engine, query: CostQuery) -> Answer:
 
     One question at a time for an engine: each binds the files that it reads to the same name.
     """
-    read = files_to_read(home, query)
+    read = bind_asked(home, engine, query)
     if not read:
         return _nothing(query, _why_no_files(home.table(TABLE), query))
+    found = engine.rows(engine.compile(question(query, read))).to_pylist()
+    with localcontext(_EXACT):
+        return _answer(query, found)
+
+
+def bind_asked(home: Home, engine: Engine, query: CostQuery) -> tuple[str, ...]:
+    """Bind the files that can hold what is asked for; returns the tables that are read.
+
+    Raises QueryError for files that are vacuumed.
+    """
+    read = files_to_read(home, query)
     for name, files in read.items():
         table = home.table(name)
         if query.as_of and (gone := table.gone(files)):
@@ -73,9 +84,7 @@ def ask(home: Home, engine: Engine, query: CostQuery) -> Answer:
                 f"{gone.fingerprint}.parquet was vacuumed; ask as of a later time"
             )
         engine.bind_files(bound(name), table.table, [table.location(f) for f in files])
-    found = engine.rows(engine.compile(question(query, tuple(read)))).to_pylist()
-    with localcontext(_EXACT):
-        return _answer(query, found)
+    return tuple(read)
 
 
 def _answer(query: CostQuery, found: list[dict[str, Any]]) -> Answer:

@@ -146,3 +146,8 @@ def rounded(amount: Decimal) -> str:
     """Two digits, half up (away from zero), with thousands separators; for reading only."""
     cents = amount.quantize(_CENT, context=_WIDE)
     return format(abs(cents) if cents.is_zero() else cents, ",f")
+
+
+def signed(amount: Decimal) -> str:
+    """A change for reading: two digits, with its sign."""
+    return f"+{rounded(amount)}" if amount > 0 else rounded(amount)

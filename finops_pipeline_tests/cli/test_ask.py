@@ -93,6 +93,8 @@ def test_before_anything_was_known_there_is_a_word_instead_of_a_figure(shop: Pla
         (["export", "--out", "x.parquet", "--source", "acme-aws"], "the lake holds acme-oci"),
         (["export", "--out", "x.xlsx"], ".parquet"),
         (["explain", "short"], "short"),
+        (["statement", "--month", "2025-1"], "no date written as YYYY-MM"),
+        (["statement", "--month", "2025-01", "--owner", "x"], "there is cost of: unallocated"),
     ],
 )
 def test_wrong_use_names_what_is_allowed(shop: Place, arguments: list[str], expected: str) -> None:
@@ -149,3 +151,16 @@ def test_doctor_finds_old_reports_old(place: Place) -> None:
     done = place.finops("doctor")
     assert done.exit_code == 1
     assert "the newest is of 2025-01-03" in done.stdout and "Look at what copies" in done.stdout
+
+
+def test_statements_have_the_totals_of_costs(shop: Place) -> None:
+    done = shop.finops("statement", "--month", "2025-01", "--format", "json")
+    assert done.exit_code == 0, done.stderr
+    told = {s["owner"]: s["now"] for s in json.loads(done.stdout)["statements"]}
+    asked = shop.finops(
+        "costs", "--by", "owner", "--where", "month=2025-01", "--format", "json"
+    )  # fmt: skip
+    assert told == {r["owner"]: r["EffectiveCost"] for r in json.loads(asked.stdout)["rows"]}
+    assert shop.finops("statement", "--month", "2025-01").stdout.count("because of") == 1
+    page = shop.finops("statement", "--month", "2025-01", "--format", "html")
+    assert page.stdout.startswith("<!DOCTYPE html>")

@@ -1,0 +1,29 @@
+"""Showback on the command line: statements, what nobody owns, and how well things are tagged."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import typer
+
+from finops_pipeline import console
+from finops_pipeline.cli_options import Config, settings_of, teaching
+
+
+def statement(
+    month: Annotated[str, typer.Option(help="The month, as YYYY-MM.")],
+    owner: Annotated[str | None, typer.Option(help="Only this owner.")] = None,
+    output: Annotated[Literal["table", "json", "csv", "html"], typer.Option("--format")] = "table",
+    config: Config = None,
+) -> None:
+    """Tell each owner what a month cost, and why it changed since the month before."""
+    from finops_pipeline.orchestration.pipeline import Pipeline
+    from finops_pipeline.query.model import QueryError
+    from finops_pipeline.query.show_statement import show_statements, statement_warnings
+    from finops_pipeline.query.statement import statements
+
+    pipeline = Pipeline(settings_of(config))
+    with teaching(QueryError), pipeline.engine() as engine:
+        found = statements(pipeline.home, engine, month, owner)
+    console.answer(show_statements(found, output))
+    console.problems(statement_warnings(found))
