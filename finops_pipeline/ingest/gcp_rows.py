@@ -133,15 +133,30 @@ def _content(connection: Any, rows: pa.Table, form: str) -> pa.Array:
     fields, texts = {}, []
     for i, (name, kind) in enumerate(_identity(form)):
         column = rows.column(f"in {name}")
-        if kind == "list":
-            values = Coded.of(column)
-            texts_of = pa.array([canonical_list(v) for v in values.values.to_pylist()], pa.string())
-            column = texts_of.take(pa.array(values.codes))
+        text = f"f{i}"
+        if kind in ("list", "time"):  # which are few, and dear to work out
+            column = _by_values(connection, column, kind)
+        else:
+            text = _value(kind, text)
         fields[f"f{i}"] = column
-        texts.append(f"'{name}=' || {_value(kind, f'f{i}')}")
+        texts.append(f"'{name}=' || {text}")
     connection.register("given", pa.table(fields))
     query = f"SELECT md5(concat_ws(chr(31), {', '.join(texts)})) AS content FROM given"
     return connection.sql(query).to_arrow_table().column("content").combine_chunks()
+
+
+def _by_values(connection: Any, column: pa.ChunkedArray, kind: str) -> pa.Array:
+    """A column of lists or times as the text of their values."""
+    coded = Coded.of(column)
+    if kind == "list":
+        values = pa.array([canonical_list(v) for v in coded.values.to_pylist()], pa.string())
+    else:
+        connection.register(
+            "times", pa.table({"x": coded.values, "place": range(len(coded.values))})
+        )
+        query = f"SELECT {_value(kind, 'x')} AS value FROM times ORDER BY place"
+        values = connection.sql(query).to_arrow_table().column("value").combine_chunks()
+    return values.take(pa.array(coded.codes))
 
 
 def _number(text: str) -> str:
@@ -164,7 +179,7 @@ def _value(kind: str, text: str) -> str:
         amounts = f"regexp_extract_all({text}, '{_AMOUNT}', 1)"
         numbers = f"list_sort(list_transform({amounts}, lambda x: {_number('x')}))"
         return f"nullif(CAST({numbers} AS VARCHAR), '[]')"
-    return text if kind == "list" else f"nullif(trim({text}), '')"
+    return f"nullif(trim({text}), '')"
 
 
 def _with_credits(connection: Any, rows: pa.Table) -> pa.Table:

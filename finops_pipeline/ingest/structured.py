@@ -8,10 +8,9 @@ names it. Rows are numbered from 1.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import closing
-from decimal import Decimal
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,6 @@ from typing import Any
 import duckdb
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from finops_pipeline.ingest.rows import GZIP_ERRORS, CutOffError, named, open_text
 
@@ -29,7 +27,11 @@ _PIECE = 4 * 1024 * 1024
 _TIMES = ("timestamp", "timestamp_s", "timestamp_ms", "timestamp_ns", "timestamp with time zone")
 # A number of 16 digits or more behind a colon, a comma or a bracket.
 _LONG = r"[:,\[]\s*(-?(?:0\.0*)?[1-9](?:\.?[0-9]){15,}(?:[eE][-+]?[0-9]+)?)"
-_LONG_NUMBER = re.compile(_LONG)
+_AS_FLOAT = "CAST(try_cast(x AS DOUBLE) AS VARCHAR)"
+_LOSSY = f"""SELECT place FROM lines WHERE len(list_filter(
+    regexp_extract_all(json, '{_LONG}', 1),
+    lambda x: try_cast(x AS DECIMAL(38, 18)) IS DISTINCT FROM
+        try_cast({_AS_FLOAT} AS DECIMAL(38, 18)))) > 0"""
 _PARQUET = "read_parquet(?, binary_as_string=true)"
 
 
@@ -63,10 +65,10 @@ def read_structured(
         texts = list(_columns(connection, path, kind).values())
         wanted = sorted({p for p in columns.values() if p is not None})
         plain = {columns[name] for name in unlike}
-        chosen = ", ".join([f"nullif({texts[p]}, '') AS c{p}" for p in wanted] or ["1"])
+        asked = {f"c{p}": texts[p] for p in wanted}
         before = 0
         for relation, parameters in _relations(connection, path, kind):
-            for batch in _batches(connection, f"SELECT {chosen} FROM {relation}", parameters):
+            for batch in _batches(connection, _query(kind, asked, relation), parameters):
                 numbers = pa.array(np.arange(before, before + batch.num_rows) + 1)
                 coded = {
                     f"c{p}": batch.column(f"c{p}")
@@ -76,6 +78,20 @@ def read_structured(
                 }
                 yield named(pa.record_batch(coded) if coded else batch, columns, numbers)
                 before += batch.num_rows
+
+
+def _query(kind: str, texts: Mapping[str, str], relation: str) -> str:
+    """What selects the text of columns.
+
+    An object of JSON is parsed once for all of its members: parsed for each, a few thousand wide
+    rows took more than the engine may have.
+    """
+    if kind == "json":
+        found = f"json_extract_string(json, [{', '.join(texts.values())}]::VARCHAR[])"
+        relation = f"(SELECT {found} AS found FROM {relation})"
+        texts = {name: f"found[{i}]" for i, name in enumerate(texts, 1)}
+    chosen = [f"nullif({text}, '') AS {name}" for name, text in texts.items()]
+    return f"SELECT {', '.join(chosen or ['1'])} FROM {relation}"
 
 
 def record_texts(path: Path, kind: str, rows: Collection[int]) -> dict[int, str]:
@@ -118,23 +134,21 @@ def _batches(
 def _relations(
     connection: duckdb.DuckDBPyConnection, path: Path, kind: str
 ) -> Iterator[tuple[str, list[str]]]:
-    """What to read from, one after the other.
-
-    All members of a line are taken out of it in one go: each on its own would read it again.
-    """
+    """What to read from, one after the other."""
     if kind == "parquet":
         yield _PARQUET, [str(path)]
         return
-    members = ", ".join(map(_member, _members(connection, path).values()))
     for piece in _lines(path):
-        connection.register("lines", pa.table({"json": piece}))
-        yield f"(SELECT json_extract_string(json, [{members}]) AS texts FROM lines)", []
+        connection.register("lines", pa.table({"json": _exact(connection, piece)}))
+        yield "lines", []
 
 
 def _columns(connection: duckdb.DuckDBPyConnection, path: Path, kind: str) -> dict[str, str]:
-    """For each column the expression of its text."""
+    """For each column the expression of its text; of JSON the path of the member."""
     if kind == "json":
-        return {name: f"texts[{i}]" for i, name in enumerate(_members(connection, path), 1)}
+        found = path.stat()
+        members = _members(path, found.st_size, found.st_mtime_ns)
+        return {name: _member(parts) for name, parts in members.items()}
     try:
         found = connection.sql(f"SELECT * FROM {_PARQUET}", params=[str(path)])
         described = list(zip(found.columns, found.types, strict=True))
@@ -183,39 +197,47 @@ def _lines(path: Path) -> Iterator[pa.Array]:
 
 def _as_text(lines: list[bytes]) -> pa.Array:
     try:
-        return _exact(pa.array([line for line in lines if line.strip()], pa.string()))
+        return pa.array([line for line in lines if line.strip()], pa.string())
     except (pa.ArrowInvalid, UnicodeDecodeError) as error:
         raise BrokenFileError(f"a line is not UTF-8 ({error})") from error
 
 
-def _exact(lines: pa.Array) -> pa.Array:
+def _exact(connection: duckdb.DuckDBPyConnection, lines: pa.Array) -> pa.Array:
     """The lines with numbers in quotes where the engine would lose digits of one.
 
     It reads numbers of JSON as binary floats, which hold any 15 digits and some of more: those
-    that were floats before, as most long ones were.
+    that were floats before, as most long ones were. Digits count up to the 18th after the point.
     """
-    (long,) = np.nonzero(pc.match_substring_regex(lines, _LONG).to_numpy(zero_copy_only=False))
-    quoted = {i: text for i in long.tolist() if (text := _quoted_numbers(lines[i].as_py()))}
-    if not quoted:
+    connection.register("lines", pa.table({"json": lines, "place": np.arange(len(lines))}))
+    lossy = connection.sql(_LOSSY).to_arrow_table().column("place").to_pylist()
+    if not lossy:
         return lines
     texts = lines.to_pylist()
-    return pa.array([quoted.get(i, text) for i, text in enumerate(texts)], pa.string())
+    for place in lossy:
+        texts[place] = _quoted_numbers(texts[place])
+    return pa.array(texts, pa.string())
 
 
-def _quoted_numbers(line: str) -> str | None:
-    """The line with its numbers as texts; None where all of them are the same as floats."""
-    found = (match[1] for match in _LONG_NUMBER.finditer(line))
-    if all(Decimal(number) == Decimal(repr(float(number))) for number in found):
-        return None
+def _quoted_numbers(line: str) -> str:
+    """The line with its numbers as texts."""
     try:
         value = json.loads(line, parse_float=str, parse_int=str)
     except ValueError:
-        return None  # it is refused when it is read
+        return line  # it is refused when it is read
     return json.dumps(value, ensure_ascii=False)
 
 
-def _members(connection: duckdb.DuckDBPyConnection, path: Path) -> dict[str, tuple[str, ...]]:
-    """The members of all objects of a file by dotted name, in order of their appearance."""
+@lru_cache(256)
+def _members(path: Path, size: int, modified: int) -> dict[str, tuple[str, ...]]:
+    """The members of all objects of a file by dotted name, in order of their appearance.
+
+    Kept for a file of that size and time: finding them is as much work as reading it.
+    """
+    with closing(_connection()) as connection:
+        return _members_of(connection, path)
+
+
+def _members_of(connection: duckdb.DuckDBPyConnection, path: Path) -> dict[str, tuple[str, ...]]:
     found: dict[str, tuple[str, ...]] = {}
     for line, piece in enumerate(_lines(path), 1):
         connection.register("lines", pa.table({"json": piece}))
@@ -248,6 +270,6 @@ def _named_members(
 
 
 def _member(parts: tuple[str, ...]) -> str:
-    """The path of a member, as a literal of SQL."""
     path = "$" + "".join('."' + part.replace('"', '\\"') + '"' for part in parts)
-    return "'" + path.replace("'", "''") + "'"
+    literal = path.replace("'", "''")
+    return f"'{literal}'"
