@@ -47,6 +47,7 @@ _PATH = {
     "gcp_focus": ("x_Project.Ancestors", "x_Project.Name", "SubAccountId"),
 }
 _CONFIG: dict[str, Any] = {"threads": 1, "memory_limit": "400MB"}
+_TOGETHER = 20_000  # rows
 _EMPTY = ("", "[]", "null")
 _ITEM = '{"type":"VARCHAR","name":"VARCHAR","full_name":"VARCHAR","id":"VARCHAR"}'
 # The digits as they are written: read as JSON they would become binary floats.
@@ -76,7 +77,8 @@ class GcpRows:
         own = {n: p for n, p in columns.items() if n not in made}
         with closing(duckdb.connect(":memory:", config=_CONFIG)) as connection:
             needed = self._needed(set(made.values()))
-            for rows in read(own | {f"in {name}": p for name, p in needed.items()}):
+            inputs = {f"in {name}": p for name, p in needed.items()}
+            for rows in _together(read(own | inputs)):
                 done = self._made(connection, rows, set(made.values()))
                 taken = {n: _coded(done.column(made.get(n, n))) for n in columns}
                 yield pa.table({**taken, ROW: done.column(ROW)})
@@ -109,6 +111,18 @@ class GcpRows:
         if "content" in made:
             rows = rows.append_column("content", _content(connection, rows, self.form))
         return _with_credits(connection, rows) if self.form == "gcp_detailed" else rows
+
+
+def _together(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """The tables, as many at a time as make it worth to plan queries for them."""
+    waiting: list[pa.Table] = []
+    for table in tables:
+        waiting.append(table)
+        if sum(t.num_rows for t in waiting) >= _TOGETHER:
+            yield pa.concat_tables(waiting).unify_dictionaries()
+            waiting = []
+    if waiting:
+        yield pa.concat_tables(waiting).unify_dictionaries()
 
 
 @cache
