@@ -146,8 +146,8 @@ def _relations(
 def _columns(connection: duckdb.DuckDBPyConnection, path: Path, kind: str) -> dict[str, str]:
     """For each column the expression of its text; of JSON the path of the member."""
     if kind == "json":
-        found = path.stat()
-        members = _members(path, found.st_size, found.st_mtime_ns)
+        is_now = path.stat()
+        members = _members(path, is_now.st_size, is_now.st_mtime_ns)
         return {name: _member(parts) for name, parts in members.items()}
     try:
         found = connection.sql(f"SELECT * FROM {_PARQUET}", params=[str(path)])
