@@ -23,6 +23,9 @@ from finops_pipeline.ingest.location import IngestError, RemoteReport
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_:.-]*")
 _NO_MONTH = "000000"
+# Google's own dataset of FOCUS exports, from which rows go after two years; a copy keeps them.
+_FADING = "gcp_billing_immutable_"
+_WHOLE_MONTHS = 23
 # The start of the names of a format's tables; the month that a row is in; when it was exported.
 # An invoice month is Google's own; a billing period starts within its month in UTC too.
 _TABLES = {
@@ -68,9 +71,16 @@ class BigQueryLocation:
                 f"UNIX_MICROS(MAX({self._exported})) AS exported, COUNT(*) AS number "
                 f"FROM {self._named(table)} GROUP BY month ORDER BY month"
             )
-            for page in self._asked(f"months of {table}", query):
-                for month, exported, number in page:
-                    yield self._report(table, str(month), exported, int(number))
+            pages = self._asked(f"months of {table}", query)
+            months = [self._report(table, *row) for page in pages for row in page]
+            newest = max((m.delivered_at for m in months), default=_EPOCH)
+            yield from (m for m in months if not self._is_fading(m, newest))
+
+    def _is_fading(self, report: RemoteReport, newest: datetime) -> bool:
+        """Whether Google may have begun to delete the month: then what is known of it stays."""
+        year, month = (int(part) for part in report.name[-13:-6].split("-"))
+        ago = (newest.year - year) * 12 + newest.month - month
+        return self.dataset.startswith(_FADING) and ago > _WHOLE_MONTHS
 
     def tables(self) -> list[str]:
         """The tables that are read, in order. Raises IngestError when there is none."""

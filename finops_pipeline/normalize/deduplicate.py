@@ -22,8 +22,8 @@ from finops_pipeline.contracts.tables import tables
 from finops_pipeline.engine.sql import Sql
 
 _KEY = ("charge_day", "tenancy", "reference_number")
-# BigQuery writes an export as files that it numbers with 12 digits.
-_PART = r"[0-9]{12}"
+# BigQuery writes an export as files that it numbers from 000000000000; a time is no such number.
+_PART = r"0{6}[0-9]{6}"
 
 
 @cache

@@ -178,3 +178,22 @@ def test_rows_without_an_invoice_month_and_focus_exports(
     ]
     (report,) = open_location(source.model_copy(update={"format": "gcp_focus"})).reports()
     assert report.name == "gcp_billing_export_focus_1/2026-09.jsonl"
+
+
+def test_a_month_that_google_deletes_from_is_left_as_it_is_known(
+    server: BigQueryServer, source: Source
+) -> None:
+    """After two years rows go; a month read again by then would lose what is known of it."""
+    months = ("2024-08", "2024-09", "2024-10", "2026-08", "2026-09")
+    rows = [
+        {"BillingPeriodStart": f"{m}-01T07:00:00Z", "x_ExportTime": f"{m}-09T01:00:00Z"}
+        for m in months
+    ]
+    server.tables = {"gcp_billing_export_focus_1": rows}
+    server.dataset = "gcp_billing_immutable_1_eu"
+    location = {"format": "gcp_focus", "location": f"bigquery://acme-billing/{server.dataset}"}
+    names = [r.name[-13:-6] for r in open_location(source.model_copy(update=location)).reports()]
+    assert names == ["2024-10", "2026-08", "2026-09"]
+    server.dataset = "copies"
+    location["location"] = "bigquery://acme-billing/copies"
+    assert len(list(open_location(source.model_copy(update=location)).reports())) == 5

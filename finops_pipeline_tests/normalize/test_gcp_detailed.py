@@ -306,6 +306,11 @@ def test_parts_of_one_export_are_one_and_parts_left_behind_another(tmp_path: Pat
     ]  # fmt: skip
 
 
+def test_exports_of_one_day_that_are_named_by_their_time_are_not_parts(tmp_path: Path) -> None:
+    files = {f"bill-2026090{i}0600.csv": flat_csv(row()) for i in (7, 8)}
+    assert len(made(tmp_path, files).charges) == 1
+
+
 def test_a_row_exported_again_with_other_words_is_the_same(tmp_path: Path) -> None:
     """Names change, columns are added, removed, renamed and retyped in the middle of a month."""
     renamed = row(service={"id": "6F81-5844-456A", "description": "Compute"})

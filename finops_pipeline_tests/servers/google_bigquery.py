@@ -26,18 +26,19 @@ _BASE = "/bigquery/v2/projects/acme-billing"
 
 
 class BigQueryServer(GoogleServer):
-    """One dataset, `billing`, of the project `acme-billing`."""
+    """One dataset of the project `acme-billing`."""
 
     def __init__(self) -> None:
         super().__init__()
         self.tables: dict[str, list[Row]] = {}
+        self.dataset = "billing"
         self.denied: set[str] = set()
         self._results: dict[str, tuple[list[tuple[str, str]], list[list[str]]]] = {}
 
     def respond(self, request: Request) -> Answer:
         """Listing tables, asking, and the pages of an answer."""
         path = request.path.removeprefix(_BASE)
-        if path == "/datasets/billing/tables":
+        if path == f"/datasets/{self.dataset}/tables":
             return self._refused("bigquery.tables.list") or self._tables(request)
         if path == "/jobs" and request.method == "POST":
             return self._refused("bigquery.jobs.create") or self._ask(request)
@@ -62,9 +63,9 @@ class BigQueryServer(GoogleServer):
         start = int(request.query.get("pageToken", "0"))
         listed = [
             {
-                "id": f"acme-billing:billing.{n}",
+                "id": f"acme-billing:{self.dataset}.{n}",
                 "tableReference": {
-                    "projectId": "acme-billing", "datasetId": "billing", "tableId": n,
+                    "projectId": "acme-billing", "datasetId": self.dataset, "tableId": n,
                 },
             }
             for n in names[start : start + 2]
@@ -77,7 +78,7 @@ class BigQueryServer(GoogleServer):
     def _ask(self, request: Request) -> Answer:
         job = request.body["jobReference"]["jobId"]
         query = request.body["configuration"]["query"]
-        found = re.search(r"FROM `acme-billing\.billing\.([^`]+)`", query["query"])
+        found = re.search(rf"FROM `acme-billing\.{self.dataset}\.([^`]+)`", query["query"])
         assert found is not None, query
         if found[1] not in self.tables:
             return refusal(404, "notFound", f"Not found: Table acme-billing:billing.{found[1]}")
