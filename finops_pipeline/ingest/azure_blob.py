@@ -157,9 +157,13 @@ def _throttling(response: Any) -> None:
 
 
 def container_of(source: Source) -> tuple[str, str, str]:
-    """Storage account, container and prefix of an `az://` location."""
+    """Storage account, container and prefix of an `az://` location.
+
+    The prefix is empty or ends with a slash: it is a folder.
+    """
     account, container, *rest = source.location.removeprefix("az://").split("/", 2)
-    return account, container, rest[0].lstrip("/") if rest else ""
+    prefix = "".join(rest).strip("/")
+    return account, container, f"{prefix}/" if prefix else ""
 
 
 def has_key(account: str) -> bool:

@@ -1,4 +1,4 @@
-"""A company of four sources whose reports hold what is hard: for engines to agree on.
+"""A company of six sources whose reports hold what is hard: for engines to agree on.
 
 Broken rows, texts beyond ASCII, lines in quotes, numbers with exponents and many digits, tags,
 corrections, credits, tax, two currencies, one without a rate, charges that come again.
@@ -7,6 +7,7 @@ corrections, credits, tax, two currencies, one without a rate, charges that come
 from __future__ import annotations
 
 import gzip
+import json
 import os
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from finops_pipeline.config import Budget, Settings, Source
-from finops_pipeline_tests.normalize import gcp_rows, test_gcp_focus
+from finops_pipeline_tests.normalize import azure_exports, gcp_rows, test_gcp_focus
 from finops_pipeline_tests.normalize.pipeline import line, report
 
 _RULES = """
@@ -112,6 +113,46 @@ def _gcp_rows() -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
+def _azure_rows() -> list[dict[str, str]]:
+    day = {
+        "ChargePeriodStart": "2026-09-09T00:00:00Z",
+        "ChargePeriodEnd": "2026-09-10T00:00:00.0000000Z",
+    }
+    bought = {"ContractedCost": "0", "ContractedUnitPrice": "0", "ListCost": "0", "BilledCost": "0"}
+    nobody = {"SubAccountId": "/subscriptions/00000000-0000-0000-0000-000000000000"}
+    changed: list[dict[str, str]] = [
+        {},
+        {
+            "Tags": '"team": "web","env": "pröd"',
+            "ChargePeriodStart": "2026-09-09T00:00:00.0000000Z",
+        },
+        {"Tags": '{"broken', "RegionId": "", "RegionName": "West Europe"},
+        {"x_ResourceGroupName": "", **bought, "ListUnitPrice": "", "EffectiveCost": "1E-18"},
+        {"ServiceName": "", "x_PublisherCategory": "Vendor", "PublisherName": "Straße"},
+        {"ServiceName": "", "ServiceCategory": "", "ChargeCategory": "Purchase"},
+        {"SubAccountName": "", **nobody},
+        {"BillingCurrency": "EUR", "ChargeClass": "Correction", "BilledCost": "-1.5E-3"},
+        {"ListUnitPrice": "word"},
+    ]
+    return [azure_exports.row(**(day | told)) for told in changed]
+
+
+_VM = "/subscriptions/A1/resourceGroups/Web/providers/Microsoft.Compute/virtualMachines/VM1"
+_ANSWER: dict[str, Any] = {
+    "columns": [
+        {"name": n}
+        for n in ("Cost", "UsageDate", "ResourceId", "ChargeType", "Currency", "TagKey", "TagValue")
+    ],
+    "rows": [
+        [1.25, 20260909, _VM, "Usage", "USD", "team", "web"],
+        [-7, 20260909, "", None, "EUR", "", None],
+        [3, 20260910, "no path", "Refund", "USD", "team", None],
+        [3, 20260910, _VM + "/extensions/x", "UnusedReservation", "USD", 'a"b', "é"],
+        [3, "20260931", _VM, "Usage", "USD", "", ""],
+    ],
+}
+
+
 def deliver(folder: Path) -> None:
     """Lay the reports below the folder, delivered on two days."""
     good, again = report(_cost_rows()), report([line(ref="ref-1", cost="0.09"), line(ref="new")])
@@ -126,6 +167,11 @@ def deliver(folder: Path) -> None:
     _lay(folder / "acme-gcp/some.csv", gcp_rows.flat_csv(*_gcp_rows()[2:]), 11)
     focus = {**test_gcp_focus.ROW, "SubAccountId": "another", "ConsumedUnit": "Straßen-Meter"}
     _lay(folder / "acme-gcp-focus/all.jsonl", test_gcp_focus.as_json(focus, focus), 10)
+    month = folder / "acme-azure/20260901-20260930"
+    _lay(month / "part_0.csv", azure_exports.as_csv(_azure_rows()), 10)
+    newest = [azure_exports.newest(row) for row in _azure_rows()]
+    _lay(month / "part_1.csv.gz", azure_exports.as_gzip(newest), 10)
+    _lay(folder / "acme-azure-query/2026-09.json", json.dumps(_ANSWER).encode(), 11)
     (folder / "rules.yaml").write_text(_RULES, encoding="utf-8")
 
 
@@ -147,6 +193,11 @@ def settings(folder: Path, home: str, **engine: object) -> Settings:
         Source(name="acme-gcp", format="gcp_detailed", location=f"file:{folder / 'acme-gcp'}"),
         Source(
             name="acme-gcp-focus", format="gcp_focus", location=f"file:{folder / 'acme-gcp-focus'}"
+        ),
+        Source(name="acme-azure", format="azure_focus", location=f"file:{folder / 'acme-azure'}"),
+        Source(
+            name="acme-azure-query", format="azure_cost_query",
+            location=f"file:{folder / 'acme-azure-query'}",
         ),
     )  # fmt: skip
     return Settings.model_validate(

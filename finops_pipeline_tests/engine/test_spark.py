@@ -103,7 +103,8 @@ def test_the_reports_are_awkward(by_duckdb: Settings) -> None:
     assert all(found[name] for name in found if name != "compartments")
     charges = [dict(row) for row in found["focus_costs"]]
     assert {c["BillingCurrency"] for c in charges} == {"USD", "EUR", "XTS"}
-    assert {c["ChargeCategory"] for c in charges} == {"Usage", "Credit", "Tax", "Adjustment"}
+    categories = {"Usage", "Credit", "Tax", "Adjustment", "Purchase"}
+    assert {c["ChargeCategory"] for c in charges} == categories
     assert any(c["x_ExchangeRate"] is None for c in charges)
     reasons = {dict(row)["reason"] for row in found["superseded_rows"]}
     assert reasons == {"repeated", "restated", "corrected"}

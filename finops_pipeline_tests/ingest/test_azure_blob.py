@@ -73,8 +73,8 @@ def test_every_page_is_listed_and_only_what_may_be_a_report(server: Azurite, bef
     for number in range(7):
         server.put(CONTAINER, f"paged/part_{number}.csv.gz", b"x")
     server.put(CONTAINER, "paged/notes.txt", b"x")
-    server.put(CONTAINER, "elsewhere/part_0.csv", b"x")
-    location = located(before.endpoint, "paged/")
+    server.put(CONTAINER, "paged-too/part_0.csv", b"x")
+    location = located(before.endpoint, "paged")
     before.page = 3
     names = [report.name for report in location.reports()]
     assert names == [f"paged/part_{number}.csv.gz" for number in range(7)]
