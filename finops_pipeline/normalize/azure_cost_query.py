@@ -93,6 +93,7 @@ def columns(row: ir.Table) -> dict[str, ir.Value]:
     missing = {
         "BillingAccountId": row["BillingAccountId"].isnull(),
         "ChargeCategory": row["ChargeType"].isnull(),
+        "ChargeDescription": row["Product"].coalesce(row["Meter"]).isnull(),
         "ChargeFrequency": row["Frequency"].isnull(),
         **{name: ibis.literal(True) for name in _NEVER},
         "PublisherName": row["PublisherName"].isnull(),
@@ -107,7 +108,7 @@ def columns(row: ir.Table) -> dict[str, ir.Value]:
         "BillingAccountType": ibis.literal("Billing Account"),
         "ChargeCategory": row.category,
         "ChargeClass": row.is_correction.ifelse("Correction", none),
-        "ChargeDescription": row["Product"].coalesce(row["Meter"]),
+        "ChargeDescription": row["Product"].coalesce(row["Meter"], service),
         "ChargeFrequency": _frequency(row),
         "CommitmentDiscountCategory": _commitment(kind_of, "Usage", "Spend"),
         "CommitmentDiscountId": benefit,

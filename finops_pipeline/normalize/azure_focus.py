@@ -25,6 +25,7 @@ _NOTHING = {
     "SkuPriceId": ("-2",),
     "SubAccountName": ("Unassigned",),
 }
+_FILLED = tuple(sorted((*focus.FILLED, "ChargeDescription")))
 
 
 def keys(row: ir.Table) -> dict[str, ir.Value]:
@@ -76,14 +77,20 @@ def columns(row: ir.Table) -> dict[str, ir.Value]:
     account = known["SubAccountId"]
     place = row.scope_path_found.coalesce(known["SubAccountName"], account)
     group = row["group"]
+    empty = {name: row[f"no {name}"] for name in focus.FILLED}
+    empty["ChargeDescription"] = row["ChargeDescription"].isnull()
     return {
         **known,
+        # Empty on what a savings plan did not use, and on charges of no product.
+        "ChargeDescription": known["ChargeDescription"].coalesce(
+            known["SkuMeter"], known["ServiceName"]
+        ),
         # Found by its name where only that is delivered; FOCUS has no name without an identifier.
         "RegionId": known["RegionId"].coalesce(row.region_id_found),
         "SubAccountType": known["SubAccountType"].coalesce(
             account.notnull().ifelse("Subscription", ibis.null(str))
         ),
-        "x_FilledColumns": filled({name: row[f"no {name}"] for name in focus.FILLED}),
+        "x_FilledColumns": filled({name: empty[name] for name in _FILLED}),
         "x_ScopeId": group.isnull().ifelse(
             account, account.fill_null("") + "/resourceGroups/" + group
         ),

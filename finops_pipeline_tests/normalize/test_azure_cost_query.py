@@ -55,6 +55,7 @@ def test_what_is_asked_for_becomes_a_charge(tmp_path: Path) -> None:
         "BillingPeriodStart": datetime(2026, 8, 1, tzinfo=UTC),
         "BillingPeriodEnd": datetime(2026, 9, 1, tzinfo=UTC),
         "ChargeCategory": "Usage",
+        "ChargeDescription": "Virtual Machines",
         "ChargeFrequency": "Usage-Based",
         "ChargePeriodStart": datetime(2026, 8, 3, tzinfo=UTC),
         "ChargePeriodEnd": datetime(2026, 8, 4, tzinfo=UTC),
@@ -78,7 +79,7 @@ def test_what_is_asked_for_becomes_a_charge(tmp_path: Path) -> None:
         "Tags": "{}",
     }
     assert charge["x_FilledColumns"] == (
-        "BillingAccountId,ChargeCategory,ChargeFrequency,ContractedCost,EffectiveCost,"
+        "BillingAccountId,ChargeCategory,ChargeDescription,ChargeFrequency,ContractedCost,EffectiveCost,"
         "InvoiceIssuerName,ListCost,ProviderName,PublisherName,ServiceCategory,ServiceSubcategory"
     )
     assert charge["x_ScopeId"] == f"{SUBSCRIPTION}/resourceGroups/web"

@@ -163,6 +163,8 @@ def test_amortised_reservations_and_plans(tmp_path: Path) -> None:
     named = set(purchase["x_FilledColumns"].split(","))
     assert {"ContractedCost", "ListCost", "PublisherName", "ServiceName"} < named
     assert waste["ResourceType"] is None
+    assert waste["ChargeDescription"] == "D2 v5"
+    assert "ChargeDescription" in waste["x_FilledColumns"].split(",")
     assert not {"ListCost", "ResourceType"} & set(waste["x_FilledColumns"].split(","))
 
 
