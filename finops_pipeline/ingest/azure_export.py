@@ -18,7 +18,7 @@ import hashlib
 import json
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
@@ -66,7 +66,7 @@ def azure_export(
         for file in files
         if not file.name.endswith(".json")
         and file.name not in told
-        and _folder_of_period(PurePosixPath(file.name).parent) not in taken
+        and not _is_taken(PurePosixPath(file.name).parent, taken)
     ]
     yield from _without_manifest(rest)
 
@@ -174,6 +174,13 @@ def _find(
 def _folder_of_period(folder: PurePosixPath) -> PurePosixPath:
     """The folder named by a period that holds this one; itself where none does."""
     return next((f for f in (folder, *folder.parents) if _PERIOD.match(f.name)), folder)
+
+
+def _is_taken(folder: PurePosixPath, taken: Collection[PurePosixPath]) -> bool:
+    """Whether a manifest speaks for the folder: that of its period, or else one above it."""
+    period = _folder_of_period(folder)
+    above = () if _PERIOD.match(period.name) else period.parents
+    return any(place in taken for place in (period, *above))
 
 
 def _without_manifest(files: Iterable[RemoteReport]) -> Iterator[RemoteReport]:

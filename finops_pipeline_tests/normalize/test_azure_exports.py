@@ -111,6 +111,14 @@ def test_overwriting_the_previous_report(tmp_path: Path) -> None:
     assert tree.costs() == [10, 20]
 
 
+def test_what_is_left_over_below_a_manifest_is_no_run_of_its_own(tmp_path: Path) -> None:
+    tree = Tree(tmp_path)
+    tree.run_of("copy", "2026-08-05T01:00:00Z", {"run/part_0.csv": rows("1")})
+    tree.put("copy/run/part_1.csv", as_csv(rows("8")))
+    tree.put("others/20260801-20260831/part_0.csv", as_csv(rows("2")))
+    assert tree.costs() == [1, 2]
+
+
 def test_several_exports_and_scopes_below_one_prefix(tmp_path: Path) -> None:
     tree = Tree(tmp_path)
     tree.run_of(f"{DAILY}/r", "2026-08-05T01:00:00Z", {"part_0.csv": rows("1")})
