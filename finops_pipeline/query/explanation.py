@@ -80,13 +80,13 @@ class Rate:
 
 @dataclass(frozen=True)
 class Charge:
-    """A charge of `focus_costs`, and its row of the archived report.
+    """A charge of `focus_costs`, and its row of the archived report; not all have a number.
 
     `raw` is the row's text as delivered. Without it `raw_problem` says why it cannot be shown, or
     both are None where more charges were found than rows are read.
     """
 
-    reference_number: str
+    reference_number: str | None
     start: datetime
     end: datetime
     amounts: Amounts
@@ -253,7 +253,7 @@ def _charges(e: Explanation) -> str:
             f"{c.start:%Y-%m-%d %H:%M}",
             _number(c.amounts["BilledCost"]),
             _number(c.amounts["EffectiveCost"]),
-            c.reference_number + (f" (corrects {c.corrects})" if c.corrects else ""),
+            (c.reference_number or "") + (f" (corrects {c.corrects})" if c.corrects else ""),
             c.report,
             row_text(c.report_row),
         )
