@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from finops_pipeline import console
-from finops_pipeline.cli_options import Config, settings_of, teaching
+from finops_pipeline.cli_options import Config, Since, Until, period, settings_of, teaching
 
 
 def statement(
@@ -27,3 +27,27 @@ def statement(
         found = statements(pipeline.home, engine, month, owner)
     console.answer(show_statements(found, output))
     console.problems(statement_warnings(found))
+
+
+def unallocated(
+    since: Since = None,
+    until: Until = None,
+    top: Annotated[int, typer.Option(min=1, help="Lines of each ranking.")] = 10,
+    output: Annotated[Literal["table", "json"], typer.Option("--format")] = "table",
+    config: Config = None,
+) -> None:
+    """Rank what nobody owns, and suggest the rule or tag that would move most of it."""
+    from finops_pipeline.allocate.load import load_rules
+    from finops_pipeline.orchestration.pipeline import Pipeline
+    from finops_pipeline.query.model import QueryError
+    from finops_pipeline.query.show import warnings
+    from finops_pipeline.query.show_unallocated import show_unallocated
+    from finops_pipeline.query.unallocated import unallocated as ranked
+
+    pipeline = Pipeline(settings_of(config))
+    first, last = period(since, until)
+    with teaching(QueryError), pipeline.engine() as engine:
+        rules = load_rules(pipeline.settings.rules)
+        found = ranked(pipeline.home, engine, rules, first, last, top)
+    console.answer(show_unallocated(found, output))
+    console.problems(warnings(found.total))

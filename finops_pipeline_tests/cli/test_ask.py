@@ -164,3 +164,14 @@ def test_statements_have_the_totals_of_costs(shop: Place) -> None:
     assert shop.finops("statement", "--month", "2025-01").stdout.count("because of") == 1
     page = shop.finops("statement", "--month", "2025-01", "--format", "html")
     assert page.stdout.startswith("<!DOCTYPE html>")
+
+
+def test_what_nobody_owns_is_told(shop: Place) -> None:
+    done = shop.finops("unallocated", "--format", "json")
+    assert done.exit_code == 0, done.stderr
+    content = json.loads(done.stdout)
+    assert (content["total"], content["by"]["service"]) == (
+        "3.005", [{"value": "COMPUTE", "cost": "3.005"}],
+    )  # fmt: skip
+    less = shop.finops("unallocated", "--from", "2025-01-03")
+    assert less.exit_code == 0 and less.stdout.startswith("Unallocated: 2.00 USD\n")
