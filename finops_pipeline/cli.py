@@ -17,7 +17,7 @@ import typer
 from finops_pipeline import console
 from finops_pipeline.cli_options import Config, Since, Until, day_of, period, settings_of, teaching
 from finops_pipeline.cli_rules import rules_app
-from finops_pipeline.cli_showback import statement, unallocated
+from finops_pipeline.cli_showback import statement, tags, unallocated
 from finops_pipeline.config import Settings
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ app = typer.Typer(
 app.add_typer(rules_app, name="rules")
 app.command()(statement)
 app.command()(unallocated)
+app.command()(tags)
 
 _TIMES = [
     "%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S%z",

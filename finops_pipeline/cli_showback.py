@@ -51,3 +51,26 @@ def unallocated(
         found = ranked(pipeline.home, engine, rules, first, last, top)
     console.answer(show_unallocated(found, output))
     console.problems(warnings(found.total))
+
+
+def tags(
+    since: Since = None,
+    until: Until = None,
+    top: Annotated[int, typer.Option(min=1, help="Drifted resources of each tag.")] = 20,
+    output: Annotated[Literal["table", "json"], typer.Option("--format")] = "table",
+    config: Config = None,
+) -> None:
+    """Tell how much cost has valid, invalid or no values of the rules' tags, and what drifted."""
+    from finops_pipeline.allocate.load import load_rules
+    from finops_pipeline.orchestration.pipeline import Pipeline
+    from finops_pipeline.query.model import QueryError
+    from finops_pipeline.query.show_tagging import show_tagging, tagging_warnings
+    from finops_pipeline.query.tagging import tagging
+
+    pipeline = Pipeline(settings_of(config))
+    first, last = period(since, until)
+    with teaching(QueryError), pipeline.engine() as engine:
+        rules = load_rules(pipeline.settings.rules)
+        found = tagging(pipeline.home, engine, rules, first, last, top)
+    console.answer(show_tagging(found, output))
+    console.problems(tagging_warnings(found))

@@ -175,3 +175,9 @@ def test_what_nobody_owns_is_told(shop: Place) -> None:
     )  # fmt: skip
     less = shop.finops("unallocated", "--from", "2025-01-03")
     assert less.exit_code == 0 and less.stdout.startswith("Unallocated: 2.00 USD\n")
+
+
+def test_tags_without_rules_say_what_to_write(shop: Place) -> None:
+    done = shop.finops("tags")
+    assert done.exit_code == 0 and "write `tags` into rules.yaml" in done.stdout
+    assert json.loads(shop.finops("tags", "--format", "json").stdout)["tags"] == []

@@ -32,6 +32,7 @@ def test_every_command_has_its_example_in_the_readme() -> None:
         "doctor",
         "maintain",
         "statement",
+        "tags",
         "unallocated",
     }
     assert [c for c in sorted(commands) if f"finops {c}" not in README] == []
