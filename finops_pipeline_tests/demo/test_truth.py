@@ -117,13 +117,19 @@ def _compartment_paths(folder: Path) -> dict[str, str]:
 
 def _owner(line: Line, path: str, rules: Rules) -> tuple[str, str]:
     tags = dict(line.tags)
-    for rule in rules["tags"]:
-        value = tags.get(str(rule["key"]), "").strip().casefold()
-        aliases = {k.casefold(): v for k, v in rule["aliases"].items()}
+    keys = [
+        (key, rule["aliases"])
+        for rule in rules["tags"]
+        for key in (rule["key"] if isinstance(rule["key"], list) else [rule["key"]])
+    ]
+    for key, names in keys:
+        value = tags.get(key, "").strip().casefold()
+        aliases = {k.casefold(): v for k, v in names.items()}
         owner = aliases.get(value, value)
         if owner in rules["owners"]:
             return owner, "tag"
-    above = [r for r in rules["scopes"] if f"{path}/".startswith(f"{r['path']}/")]
+    known = [r for r in rules["scopes"] if "provider" not in r]  # the others are not OCI's
+    above = [r for r in known if f"{path}/".startswith(f"{r['path']}/")]
     if above:
         return str(max(above, key=lambda r: len(str(r["path"])))["owner"]), "scope"
     for pool in rules["pools"]:
