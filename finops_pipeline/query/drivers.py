@@ -264,9 +264,14 @@ def _takers(items: ir.Table) -> ir.Table:
     """Who took each item before and who takes it now, as one text; null for nobody."""
     each = items.group_by("item", "taker").agg(was=items.in_before.any(), is_now=items.in_now.any())
     return each.group_by("item").agg(
-        takers_before=each.taker.group_concat(sep=_SEPARATOR, where=each.was, order_by=each.taker),
-        takers_now=each.taker.group_concat(sep=_SEPARATOR, where=each.is_now, order_by=each.taker),
+        takers_before=_listed(each, each.was), takers_now=_listed(each, each.is_now)
     )
+
+
+def _listed(each: ir.Table, where: ir.BooleanValue) -> ir.StringValue:
+    # Sorted as a list: not every engine orders within an aggregate. Of nothing some make "".
+    listed: ir.StringValue = each.taker.collect(where=where).sort().join(_SEPARATOR).nullif("")
+    return listed
 
 
 def _grouped(items: ir.Table, takers: ir.Table) -> ir.Table:
