@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 
@@ -29,6 +28,7 @@ from finops_pipeline.engine.coded import Coded, combined
 from finops_pipeline.engine.functions import TIME_FORMATS, ZONED_FORMATS
 from finops_pipeline.ingest.gcp_lists import all_tags, canonical_list, scope_path
 from finops_pipeline.ingest.rows import ROW, WITHIN
+from finops_pipeline.ingest.structured import open_engine
 
 _SPLIT = (
     "net cost", "credit type", "credit name", "commitment type", "commitment id",
@@ -46,7 +46,6 @@ _PATH = {
     "gcp_detailed": ("project.ancestors", "project.name", "project.id"),
     "gcp_focus": ("x_Project.Ancestors", "x_Project.Name", "SubAccountId"),
 }
-_CONFIG: dict[str, Any] = {"threads": 1, "memory_limit": "400MB"}
 _TOGETHER = 20_000  # rows
 _EMPTY = ("", "[]", "null")
 _ITEM = '{"type":"VARCHAR","name":"VARCHAR","full_name":"VARCHAR","id":"VARCHAR"}'
@@ -75,7 +74,7 @@ class GcpRows:
         width = len(self.names) - len(MADE[self.form])
         made = {n: self.names[p] for n, p in columns.items() if p is not None and p >= width}
         own = {n: p for n, p in columns.items() if n not in made}
-        with closing(duckdb.connect(":memory:", config=_CONFIG)) as connection:
+        with closing(open_engine()) as connection:
             needed = self._needed(set(made.values()))
             inputs = {f"in {name}": p for name, p in needed.items()}
             for rows in _together(read(own | inputs)):

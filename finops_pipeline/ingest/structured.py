@@ -53,7 +53,7 @@ def kind_of(path: Path) -> str:
 
 def column_names(path: Path, kind: str) -> list[str]:
     """The columns of a file, in its order. Raises BrokenFileError or CutOffError."""
-    with closing(_connection()) as connection:
+    with closing(open_engine()) as connection:
         return list(_columns(connection, path, kind))
 
 
@@ -61,7 +61,7 @@ def read_structured(
     path: Path, kind: str, columns: Mapping[str, int | None], unlike: Collection[str] = ()
 ) -> Iterator[pa.Table]:
     """The rows as `rows.read_rows` gives them. Raises BrokenFileError or CutOffError."""
-    with closing(_connection()) as connection:
+    with closing(open_engine()) as connection:
         texts = list(_columns(connection, path, kind).values())
         wanted = sorted({p for p in columns.values() if p is not None})
         plain = {columns[name] for name in unlike}
@@ -102,7 +102,7 @@ def record_texts(path: Path, kind: str, rows: Collection[int]) -> dict[int, str]
         return {number: line for number, line in first if number in rows}
     numbered = "SELECT file_row_number + 1, CAST(to_json(t) AS VARCHAR)"
     parquet = "read_parquet(?, file_row_number=true, binary_as_string=true)"
-    with closing(_connection()) as connection:
+    with closing(open_engine()) as connection:
         try:
             found = connection.execute(
                 f"{numbered} FROM {parquet} t WHERE list_contains(?, file_row_number + 1)",
@@ -113,9 +113,10 @@ def record_texts(path: Path, kind: str, rows: Collection[int]) -> dict[int, str]
             raise BrokenFileError(str(error).splitlines()[0]) from error
 
 
-def _connection() -> duckdb.DuckDBPyConnection:
+def open_engine() -> duckdb.DuckDBPyConnection:
+    """An engine for reading one file: bounded, in UTC, and silent on standard output."""
     connection = duckdb.connect(":memory:", config={"threads": 1, "memory_limit": _MEMORY})
-    connection.execute("SET TimeZone = 'UTC'")
+    connection.execute("SET TimeZone = 'UTC'; SET enable_progress_bar = false")
     return connection
 
 
@@ -233,7 +234,7 @@ def _members(path: Path, size: int, modified: int) -> dict[str, tuple[str, ...]]
 
     Kept for a file of that size and time: finding them is as much work as reading it.
     """
-    with closing(_connection()) as connection:
+    with closing(open_engine()) as connection:
         return _members_of(connection, path)
 
 

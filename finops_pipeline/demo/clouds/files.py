@@ -152,4 +152,6 @@ def _json(table: pa.Table) -> bytes:
 @cache
 def _connection() -> duckdb.DuckDBPyConnection:
     # Opening one costs as much as some thousand rows.
-    return duckdb.connect(":memory:", config={"threads": 1})
+    connection = duckdb.connect(":memory:", config={"threads": 1})
+    connection.execute("SET enable_progress_bar = false")
+    return connection
