@@ -41,6 +41,7 @@ def test_reports_are_run_and_json_stands_alone_on_stdout(place: Place) -> None:
         "delivered": {"acme-oci": 2},
         "rebuilt": {"acme-oci": ["2025-01-02", "2025-01-03"]},
         "company_days": ["2025-01-02", "2025-01-03"],
+        "findings": [],
         "problems": [],
     }
     assert "Traceback" not in first.stderr and "Warning" not in first.stderr
