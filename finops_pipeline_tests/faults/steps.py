@@ -15,6 +15,7 @@ from benchmarks import stages
 from finops_pipeline.ingest.run import Ingest
 from finops_pipeline.lake.maintain import Maintained, maintain
 from finops_pipeline.orchestration import maintenance as weekly
+from finops_pipeline.orchestration.findings import findings, tell
 from finops_pipeline.orchestration.pipeline import Pipeline
 from finops_pipeline_tests.faults.world import NOW
 
@@ -22,10 +23,11 @@ LATER = timedelta(days=400)  # when all that can be forgotten is
 
 
 def ingest(pipeline: Pipeline) -> None:
-    """Archive every report, with its control totals."""
+    """Archive every report, with its control totals, and tell what the ledger finds."""
     for source in pipeline.settings.sources:
         with pipeline.working_on(source.name):
             stages.ingest(pipeline, source)
+        tell(pipeline, findings(pipeline, source))
 
 
 def normalize(pipeline: Pipeline) -> None:

@@ -14,6 +14,8 @@ from pathlib import Path
 
 from finops_pipeline_tests.faults import killing
 
+ROOT = Path(__file__).parents[2]  # where the steps of the benchmark are
+
 # Through the steps, through Dagster, by the command.
 FEW, ALL = (16, 2, 1), (165, 25, 10)
 
@@ -21,7 +23,7 @@ FEW, ALL = (16, 2, 1), (165, 25, 10)
 def test_killed_at_any_instant(tmp_path: Path) -> None:
     counts = ALL if os.environ.get("FINOPS_KILLS") == "all" else FEW
     command = [sys.executable, "-m", killing.__name__, str(tmp_path / "world"), *map(str, counts)]
-    ran = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    ran = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
     told = json.loads(ran.stdout.splitlines()[-1])
     print(told)
     assert told["wrong"] == []

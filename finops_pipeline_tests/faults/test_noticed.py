@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from finops_pipeline_tests.faults import noticing
 from finops_pipeline_tests.faults.broken import BROKEN
+
+ROOT = Path(__file__).parents[2]  # where the steps of the benchmark are
 
 
 @pytest.fixture(scope="module")
@@ -17,7 +20,7 @@ def noticed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
     """What was found wrong with each safeguard broken."""
     folder = tmp_path_factory.mktemp("broken") / "world"
     command = [sys.executable, "-m", noticing.__name__, str(folder)]
-    ran = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    ran = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
     found: dict[str, list[str]] = json.loads(ran.stdout.splitlines()[-1])
     return found
 

@@ -75,6 +75,8 @@ class Company:
         """A charge of a day, as a report of the source writes it."""
         start, end = f"{on}T10:00Z", f"{on}T11:00Z"
         given = {"ref": f"{on} {cost}", "start": start, "end": end, "cost": cost, **values}
+        if source == "acme-eu":  # elsewhere: of one place the two formats would tell one bill
+            given = {"oci_CompartmentId": "ocid1.compartment.oc1..eu"} | given
         return line(_FORMATS[source], **given)
 
     def deliver(self, name: str, *rows: dict[str, str], on: date, source: str = "acme-oci") -> Path:

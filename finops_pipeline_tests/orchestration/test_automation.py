@@ -136,7 +136,8 @@ def test_rules_that_change_make_every_day_stale_without_a_restart(
     with dg.build_sensor_context(instance) as context:
         assert not sensor.evaluate_tick(context).run_requests
 
-    rules.write_text("owners: [web, shop]\n", encoding="utf-8")
+    pool = "pools: [{name: all, match: {ServiceName: COMPUTE}, drivers: even}]\n"
+    rules.write_text(f"owners: [web]\n{pool}", encoding="utf-8")
     with dg.build_sensor_context(instance) as context:
         found = sensor.evaluate_tick(context).run_requests
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -82,7 +83,9 @@ def test_both_feeds_end_as_costs_with_the_path_of_their_account(
     server: Aws, tmp_path: Path
 ) -> None:
     organizations = server.client("organizations")
-    organizations.create_organization(FeatureSet="ALL")
+    # The server is shared with other tests, which may have made one.
+    with suppress(organizations.exceptions.AlreadyInOrganizationException):
+        organizations.create_organization(FeatureSet="ALL")
     root = organizations.list_roots()["Roots"][0]["Id"]
     made = organizations.create_account(AccountName="shop", Email="shop@example.com")
     account = made["CreateAccountStatus"]["AccountId"]
