@@ -72,10 +72,11 @@ class HeaderProblem(Exception):
 @cache
 def raw_format(name: str) -> RawFormat:
     """The format of that name, from its data file."""
-    rows = read_facts(f"contracts/data/raw/{name}.csv")
+    form = formats()[name]
+    rows = read_facts(f"contracts/data/raw/{form.contract}.csv")
     role = {row["role"]: row["column"] for row in rows if row["role"]}
     return RawFormat(
-        form=formats()[name],
+        form=form,
         columns=tuple(row["column"] for row in rows),
         required=tuple(row["column"] for row in rows if row["required"] == "true"),
         aliases=tuple((a, r["column"]) for r in rows for a in r["aliases"].split("|") if a),

@@ -112,7 +112,8 @@ class Run:
                 self._ingest(source)
             except IngestError as error:
                 self.report.problems.append(str(error))
-            after = findings(self.pipeline, source)
+            delivered = self.report.delivered.get(source.name)
+            after = findings(self.pipeline, source) if delivered else before
             tell(self.pipeline, after)
             self.report.findings += [said for said in after if said not in before]
             self._rebuild(source)
