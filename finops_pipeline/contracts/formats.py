@@ -19,10 +19,10 @@ class ReportFormat:
     `provider` names the catalogues it is read with; `schemes` are those of its locations beside
     `file:`. `content` is `rows` for a report that holds rows itself, `pages` for the answers of a
     service. `contract` names its raw contract, which formats may share. `layout` says how its
-    reports are found among the files of a location: each for itself (`reports`), or by manifests. `folders` are the folders of the provider's bucket where
-    they lie, empty for any. `header_word` is a word that only its header has. `null_words`
-    stand for nothing in its text. `future` says whether a charge may start after its delivery, as a
-    purchase does.
+    reports are found among the files of a location: each for itself (`reports`), or by manifests.
+    `folders` are the folders of the provider's bucket where they lie, empty for any. `header_word`
+    is a word that only its header has. `null_words` stand for nothing in its text. `future` says
+    whether a charge may start after its delivery, as a purchase does.
     """
 
     name: str
