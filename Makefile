@@ -29,9 +29,11 @@ demo: $(READY)            ## make a tenancy, run the whole pipeline, show the re
 dev: $(READY)             ## the Dagster UI on http://127.0.0.1:3000
 	$(BIN)/dagster dev --host 127.0.0.1 --port 3000
 
+# A file's tests share what is made for them, so one process runs them.
 test: $(READY) azurite    ## lint, types and all tests
 	$(MAKE) lint types
-	TMPDIR=$(ROOM) $(BIN)/python -m pytest $(TESTS) -n $(WORKERS) --dist loadgroup
+	TMPDIR=$(ROOM) $(BIN)/python -m pytest $(TESTS) \
+	-n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 azurite:                  ## Azure Blob Storage's emulator, which tests start for themselves
 	@test -x .azurite/node_modules/.bin/azurite-blob \

@@ -26,7 +26,6 @@ from finops_pipeline.orchestration.celery_launcher import WatchfulCeleryRunLaunc
 from finops_pipeline_tests.deploy.machines import ROOT, free_port
 from finops_pipeline_tests.servers.redis_server import redis_server
 
-pytestmark = pytest.mark.xdist_group("celery")
 needs_redis = pytest.mark.skipif(
     shutil.which("redis-server") is None, reason="apt-get install redis-server"
 )

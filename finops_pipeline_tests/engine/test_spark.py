@@ -40,13 +40,10 @@ from finops_pipeline.store.rollups import Rollups
 from finops_pipeline_tests.engine import awkward
 from finops_pipeline_tests.engine.whole import bring_in, files, lake, rows, schemas
 
-pytestmark = [
-    pytest.mark.xdist_group("spark"),  # one Spark at a time
-    pytest.mark.skipif(
-        shutil.which("java") is None,
-        reason="NO JAVA: NOTHING OF SPARK IS TESTED; install openjdk-17-jre-headless",
-    ),
-]
+pytestmark = pytest.mark.skipif(
+    shutil.which("java") is None,
+    reason="NO JAVA: NOTHING OF SPARK IS TESTED; install openjdk-17-jre-headless",
+)
 
 # Small tables: a shuffle into the usual 200 parts would be nothing but its own planning, and what
 # runs for a minute is compiled by Java's quick compiler only.

@@ -15,10 +15,7 @@ from finops_pipeline.engine.spark_session import stop_spark
 from finops_pipeline_tests.engine.test_spark import LOCAL
 from finops_pipeline_tests.engine.whole import bring_in, rows
 
-pytestmark = [
-    pytest.mark.xdist_group("spark"),  # one Spark at a time
-    pytest.mark.skipif(shutil.which("java") is None, reason="NO JAVA: SPARK IS NOT TESTED"),
-]
+pytestmark = pytest.mark.skipif(shutil.which("java") is None, reason="NO JAVA: SPARK IS NOT TESTED")
 
 AMOUNTS = ("1.25", "-0.000000000001", "1e3", "n/a", "12345678.123456789012345678901")
 

@@ -32,10 +32,7 @@ from finops_pipeline_tests.servers.azurite import (
     is_installed,
 )
 
-pytestmark = [
-    pytest.mark.skipif(not is_installed(), reason="Azurite: `make azurite` installs it"),
-    pytest.mark.xdist_group("azurite"),
-]
+pytestmark = pytest.mark.skipif(not is_installed(), reason="Azurite: `make azurite` installs it")
 
 CONTAINER = "bills"
 

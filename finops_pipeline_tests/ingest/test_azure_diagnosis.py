@@ -99,7 +99,6 @@ def test_a_token_that_is_not_taken_is_told(service: CostManagement) -> None:
 
 
 @needs_azurite
-@pytest.mark.xdist_group("azurite")
 class TestContainer:
     """Blob Storage: the emulator, with a gate that refuses as Azure does."""
 

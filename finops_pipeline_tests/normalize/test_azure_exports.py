@@ -233,7 +233,6 @@ def server() -> Iterator[Azurite]:
 
 
 @pytest.mark.skipif(not is_installed(), reason="Azurite: `make azurite` installs it")
-@pytest.mark.xdist_group("azurite")
 def test_a_container_gives_what_its_copy_gives(
     tmp_path: Path, server: Azurite, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,10 +16,7 @@ from finops_pipeline_tests.orchestration.company import Company
 from finops_pipeline_tests.servers.azurite import ACCOUNT, Azurite, azurite, is_installed
 from finops_pipeline_tests.servers.cost_management import TENANT, CostManagement
 
-pytestmark = [
-    pytest.mark.skipif(not is_installed(), reason="Azurite: `make azurite` installs it"),
-    pytest.mark.xdist_group("azurite"),
-]
+pytestmark = pytest.mark.skipif(not is_installed(), reason="Azurite: `make azurite` installs it")
 
 NOW = datetime.now(UTC)
 MONTH = (NOW.replace(day=1) - timedelta(days=40)).replace(day=1)  # one that is closed
