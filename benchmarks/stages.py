@@ -14,6 +14,7 @@ from pathlib import Path
 
 import duckdb
 
+from finops_pipeline import process
 from finops_pipeline.actuate.run import Actuate
 from finops_pipeline.config import Source, load_settings
 from finops_pipeline.engine.protocol import Engine
@@ -101,6 +102,7 @@ STEPS = {f.__name__: f for f in (ingest, normalize, store, company)}
 
 def main(which: str, config: Path, facts: Path) -> None:
     """Run one stage."""
+    process.tune()
     begin = _cpu()
     pipeline = Pipeline(load_settings(config))
     found = STEPS[which](pipeline, pipeline.settings.sources[0])

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, overload
 
 import typer
 
-from finops_pipeline import console
+from finops_pipeline import console, process
 from finops_pipeline.cli_options import Config, Since, Until, day_of, period, settings_of, teaching
 from finops_pipeline.cli_rules import rules_app
 from finops_pipeline.cli_showback import statement, tags, unallocated
@@ -56,6 +56,7 @@ AsOf = Annotated[
 
 def main() -> None:
     """Entry point of the `finops` command."""
+    process.tune()
     # Dagster marks per-partition checks as a preview; that is ours to know, not the user's.
     warnings.filterwarnings("ignore", module=r"finops_pipeline\.orchestration")
     warnings.filterwarnings("ignore", module=r"dagster\.")

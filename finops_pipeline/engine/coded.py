@@ -85,6 +85,16 @@ class Coded:
 Rows = Mapping[str, Coded]
 
 
+def rows_at(rows: Rows, chosen: Codes) -> Rows:
+    """These rows of all columns, in this order. Columns that share their codes still do."""
+    shared = {id(c.codes): c.codes for c in rows.values() if c.codes is not None}
+    taken = {key: codes[chosen] for key, codes in shared.items()}
+    return {
+        name: c.at(chosen) if c.codes is None else Coded(c.values, taken[id(c.codes)])
+        for name, c in rows.items()
+    }
+
+
 def table_of(rows: Rows) -> pa.Table:
     """Rows as a table, text as dictionaries."""
     return pa.table({name: column.array() for name, column in rows.items()})

@@ -54,7 +54,7 @@ class DayFiles:
             return
         keys = [Coded.of(rows.column(name)) for name in (report, day)]
         codes, firsts = combined(keys)
-        if len(firsts) > 1:
+        if (codes[1:] < codes[:-1]).any():
             order = np.argsort(codes, kind="stable")
             rows, codes = rows.take(pa.array(order)), codes[order]
         bounds = np.searchsorted(codes, np.arange(len(firsts) + 1))
@@ -103,7 +103,9 @@ class _File:
         self._writer = pq.ParquetWriter(
             path,
             schema,
-            compression="zstd",
+            # Codes are small already, and setting up zstd for each of 84 columns costs more than
+            # the rest of writing them; what stands once in a report is half of a file.
+            compression={n: "zstd" if n in _UNLIKE else "snappy" for n in schema.names},
             use_dictionary=[name for name in schema.names if name not in _UNLIKE],
             # A file holds a day of one report in a row group or two: there is nothing to pass over,
             # and least and most of every column cost a quarter of the writing.

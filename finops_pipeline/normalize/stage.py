@@ -30,7 +30,7 @@ from finops_pipeline.lake.delta import LakeFile
 from finops_pipeline.lake.home import Home
 from finops_pipeline.normalize.catalogue import bind_catalogues, catalogue_hash, paths_of
 from finops_pipeline.normalize.dayfiles import DayFiles
-from finops_pipeline.normalize.mapper import Mapper, Parcel, batches
+from finops_pipeline.normalize.mapper import FILED_BY, Mapper, Parcel, batches
 from finops_pipeline.normalize.mapping import Mapping, bound_columns, mapping
 from finops_pipeline.normalize.rates import Rates
 
@@ -185,7 +185,7 @@ class Stager:
 
     def _add(self, files: DayFiles, mapper: Mapper, batch: Sequence[Parcel]) -> None:
         charges, rejected = mapper.map(batch)
-        files.add("focus_costs", charges, "x_ReportId", "x_ChargeDay")
+        files.add("focus_costs", charges, *FILED_BY)
         files.add("rejected_rows", rejected, "report_id", "charge_day")
 
     def _take(self, files: DayFiles, entry: LedgerEntry) -> Staged | None:
