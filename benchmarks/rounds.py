@@ -54,46 +54,49 @@ def one_round(data: Path, folder: Path, brief: bool, say: Callable[[str], None])
     found: Round = {}
     for name in FLOORS if brief else FLOORS + SCRIPTS:
         say(name)
-        found[name] = _floor(name, data, work)
+        found[name] = floor(name, data, work)
     shutil.rmtree(work)
     staged, whole = folder / "staged", folder / "whole"
     lay_out(data, staged)
     for name in STAGES:
         say(name)
-        found[name] = _stage(name, staged)
+        found[name] = stage(name, staged)
     say("nothing new")
-    found["nothing_new"] = _finops_run("nothing_new", staged)
+    found["nothing_new"] = finops_run("nothing_new", staged)
     deliver_late(data, staged)
     say("late report")
-    found["late_report"] = _finops_run("late_report", staged)
+    found["late_report"] = finops_run("late_report", staged)
     if not brief:
         say("rebuild")
         report_in(staged, "EUR")
-        found["rebuild"] = _finops_run("rebuild", staged)
+        found["rebuild"] = finops_run("rebuild", staged)
         shutil.rmtree(staged)
         lay_out(data, whole)
         say("finops run")
-        found["finops_run"] = _finops_run("finops_run", whole)
+        found["finops_run"] = finops_run("finops_run", whole)
     hold(found, data_facts(data))
     shutil.rmtree(folder)
     return found
 
 
-def _floor(name: str, data: Path, work: Path) -> dict[str, Any]:
+def floor(name: str, data: Path, work: Path) -> dict[str, Any]:
+    """A floor of the data, measured; `work` is a folder for what it writes."""
     facts = work / f"{name}.json"
     command = [sys.executable, "-m", "benchmarks.floor", name, data / TENANCY, work / name, facts]
     cost = run(command, work, work / f"{name}-log")
     return {**cost.as_json(), "did": json.loads(facts.read_text(encoding="utf-8"))}
 
 
-def _stage(name: str, folder: Path) -> dict[str, Any]:
+def stage(name: str, folder: Path) -> dict[str, Any]:
+    """A stage without Dagster on the home of a folder, measured."""
     facts = folder / f"{name}.json"
     command = [sys.executable, "-m", "benchmarks.stages", name, folder / "finops.yaml", facts]
     cost = run(command, folder, folder / f"{name}-log")
     return {**cost.as_json(), "did": json.loads(facts.read_text(encoding="utf-8"))}
 
 
-def _finops_run(name: str, folder: Path) -> dict[str, Any]:
+def finops_run(name: str, folder: Path) -> dict[str, Any]:
+    """`finops run` on the home of a folder, measured."""
     finops = Path(sys.executable).with_name("finops")
     log = folder / f"{name}-log"
     cost = run([finops, "run", "--config", "finops.yaml", "--format", "json"], folder, log)

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from finops_pipeline.allocate.in_force import RulesOfDay
 from finops_pipeline.allocate.rules import ScopeRule, TagRule
 from finops_pipeline.allocate.subject import paths, quoted
 from finops_pipeline.allocate.terms import compared, compiled, fold
+
+_REMEMBERED = 1 << 12  # values of one tag rule, so that memory stays bounded
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,8 @@ class _Tag:
         self._patterns: list[tuple[Any, str, str]] = [
             (compiled(p.match), p.owner, f"pattern {p.match} of {p.owner}") for p in rule.patterns
         ]
+        # Many resources have the same few values, and each would try every pattern.
+        self._owner = lru_cache(_REMEMBERED)(self._found)
 
     def look(self, provider: str, tags: Mapping[str, str]) -> Iterator[Named]:
         """What each of the keys that the charge has says, where it says anything."""
@@ -81,7 +86,7 @@ class _Tag:
             elif compared(value, self._compare) in self._invalid:
                 yield Named(None, key, f"{shown} is an invalid value")
 
-    def _owner(self, value: str) -> tuple[str, str] | None:
+    def _found(self, value: str) -> tuple[str, str] | None:
         if (known := compared(value, self._compare)) and known in self._owners:
             return self._owners[known]
         text = value.strip()

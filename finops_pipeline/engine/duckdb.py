@@ -12,22 +12,22 @@ import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
 import duckdb
 import ibis
 import ibis.expr.types as ir
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from finops_pipeline.contracts.forms import ibis_schema
 from finops_pipeline.contracts.tables import Table
 from finops_pipeline.durable import publish
+from finops_pipeline.engine.split import Parts, write_parts
 from finops_pipeline.engine.sql import Sql
 
 # Small row groups: a charge is about 4 kB while it is held, and a writer that has to spill its row
 # group costs three times as much as one that does not (measured at 120,000 rows a group).
 _PARQUET = "FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 20480"
+_BATCH = 20_480  # rows that are handed to Arrow at a time
 
 
 class DuckDBEngine:
@@ -54,10 +54,6 @@ class DuckDBEngine:
             # before they are read: left to guess, DuckDB held the large side in memory to look up
             # 700 services (measured: a third of the time of the mapping, and its spilling).
             "disabled_optimizers": "join_order,build_side_probe_side",
-            # Rows that a split write holds back, about 2 kB each, and files that it keeps open: one
-            # closed before its end would go on as a second file.
-            "partitioned_write_flush_threshold": "20000",
-            "partitioned_write_max_open_files": "5000",
         }.items():
             self.connection.execute(f"SET {name} = '{value}'")
 
@@ -146,31 +142,15 @@ class DuckDBEngine:
             partial.unlink(missing_ok=True)
         return int(copied[0]) if copied else 0
 
-    def write_split(
-        self, sql: Sql, by: Sequence[str], folder: Path, ordered: bool = False
-    ) -> dict[tuple[str, ...], tuple[Path, int]]:
+    def write_split(self, sql: Sql, by: Sequence[str], folder: Path) -> Parts:
         """Write a result as one Parquet file for each distinct value of `by`, below `folder`.
 
         Returns each value's file and rows. The folder must not be there yet.
         """
-        text = f"{sql.text} ORDER BY ALL" if ordered else sql.text
         folder.mkdir(parents=True)
-        self.connection.execute("SET threads = 1")  # each thread would write a file of its own
-        try:
-            self.connection.execute(
-                f"COPY ({text}) TO {_text(folder)} ({_PARQUET}, "
-                f"PARTITION_BY ({', '.join(map(_name, by))}), WRITE_PARTITION_COLUMNS true, "
-                "FILENAME_PATTERN 'part_{i}')"
-            )
-        finally:
-            self.connection.execute("RESET threads")
-        return {
-            tuple(unquote(p.partition("=")[2]) for p in path.relative_to(folder).parts[:-1]): (
-                path,
-                pq.read_metadata(path).num_rows,
-            )
-            for path in sorted(folder.rglob("*.parquet"))
-        }
+        first = ", ".join(map(_name, by))
+        ordered = f"SELECT * FROM ({sql.text}) ORDER BY {first}, COLUMNS(*)"
+        return write_parts(self.connection.sql(ordered).to_arrow_reader(_BATCH), by, folder)
 
 
 def _parquet(locations: Iterable[str]) -> str:

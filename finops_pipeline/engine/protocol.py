@@ -14,6 +14,7 @@ import ibis.expr.types as ir
 import pyarrow as pa
 
 from finops_pipeline.contracts.tables import Table
+from finops_pipeline.engine.split import Parts
 from finops_pipeline.engine.sql import Sql
 
 
@@ -69,11 +70,9 @@ class Engine(Protocol):
         A null is empty, an empty text is `""`.
         """
 
-    def write_split(
-        self, sql: Sql, by: Sequence[str], folder: Path, ordered: bool = False
-    ) -> dict[tuple[str, ...], tuple[Path, int]]:
+    def write_split(self, sql: Sql, by: Sequence[str], folder: Path) -> Parts:
         """Write a result as one Parquet file for each distinct value of `by`, below `folder`.
 
-        `ordered` has the rows of each file in the order of all their columns, nulls last. Returns
-        each value's file and rows. The folder must not be there yet.
+        The rows of each file are in the order of all their columns, nulls last. Returns each
+        value's file and rows. The folder must not be there yet.
         """

@@ -28,6 +28,7 @@ from finops_pipeline.engine.duckdb import DuckDBEngine
 from finops_pipeline.engine.spark_functions import ASKED, spark_text
 from finops_pipeline.engine.spark_session import open_session
 from finops_pipeline.engine.spark_worker import asking
+from finops_pipeline.engine.split import Parts
 from finops_pipeline.engine.sql import Sql
 
 if TYPE_CHECKING:
@@ -149,13 +150,11 @@ class SparkEngine:
         finally:
             whole.unlink(missing_ok=True)
 
-    def write_split(
-        self, sql: Sql, by: Sequence[str], folder: Path, ordered: bool = False
-    ) -> dict[tuple[str, ...], tuple[Path, int]]:
+    def write_split(self, sql: Sql, by: Sequence[str], folder: Path) -> Parts:
         """Write a result as one Parquet file for each distinct value of `by`, below `folder`.
 
-        Rows are always in the order of all their columns: where a row arrives in a shuffle is
-        chance, and the same rows must be the same bytes.
+        Rows are in the order of all their columns: where a row arrives in a shuffle is chance, and
+        the same rows must be the same bytes.
         """
         from pyspark.sql import functions
 

@@ -75,11 +75,13 @@ class LakeTable:
         """Whether the file lies at its place, in the table or not."""
         return self._place.holds(self._name(file))
 
-    def place(self, finished: Mapping[LakeFile, Path]) -> None:
-        """Lay finished local Parquet files where they belong; they are not in the lake yet."""
-        for file, path in finished.items():
-            self._rows[file] = int(pq.read_metadata(path).num_rows)
-        self._place.publish({self._name(f): path for f, path in finished.items()})
+    def place(self, finished: Mapping[LakeFile, tuple[Path, int]]) -> None:
+        """Lay finished local Parquet files where they belong; they are not in the lake yet.
+
+        Each is given with the number of its rows.
+        """
+        self._rows |= {file: rows for file, (_, rows) in finished.items()}
+        self._place.publish({self._name(f): path for f, (path, _) in finished.items()})
 
     def make(self, file: LakeFile, write: Callable[[Path], T]) -> T:
         """Let `write` make the Parquet file at a local path that it is given, and lay it there."""

@@ -84,8 +84,11 @@ class DayFiles:
             path.unlink()
 
 
-def write_without(source: Any, rows: Sequence[int], path: Path) -> None:
-    """Write a charge file without some rows of its report, a row group at a time."""
+def write_without(source: Any, rows: Sequence[int], path: Path) -> tuple[Path, int]:
+    """Write a charge file without some rows of its report, a row group at a time.
+
+    Returns the file and its rows.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     left_out = pa.array(rows, pa.int64())
     charges = pq.ParquetFile(source, read_dictionary=_TEXTS, pre_buffer=False)
@@ -93,7 +96,7 @@ def write_without(source: Any, rows: Sequence[int], path: Path) -> None:
     for group in range(charges.num_row_groups):
         found = charges.read_row_group(group, use_threads=False)
         kept.add(found.filter(pc.invert(pc.is_in(found.column("x_ReportRow"), left_out))))
-    kept.close()
+    return kept.close()
 
 
 class _File:

@@ -216,8 +216,7 @@ class Normalize:
         table = self._table("focus_costs")
         if not table.holds(kept):
             finished = self.home.spool / f"{kept.fingerprint}-{file.partition[1]}.parquet"
-            write_without(table.source(file), rows, finished)
-            table.place({kept: finished})
+            table.place({kept: write_without(table.source(file), rows, finished)})
         return kept
 
     def _books(

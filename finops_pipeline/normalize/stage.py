@@ -198,7 +198,7 @@ class Stager:
         for name in _TABLES:
             days = dict(sorted(written.get(name, {}).items()))
             self.home.table(name).place(
-                {LakeFile((self.source, day), fingerprint): path for day, (path, _) in days.items()}
+                {LakeFile((self.source, day), fingerprint): part for day, part in days.items()}
             )
             found[name] = {day: rows for day, (_, rows) in days.items()}
         charges, rejected = (found[name] for name in _TABLES)

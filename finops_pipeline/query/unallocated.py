@@ -1,7 +1,7 @@
 """What nobody owns, ranked, and the single rules or tags that would give most of it an owner.
 
-What a suggestion would move is computed by deciding all charges again with it added, as `finops
-rules diff` does; nothing is ever applied here.
+What a suggestion would move is computed by deciding again with it added (`effects.py`); nothing is
+ever applied here.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -23,8 +23,8 @@ from finops_pipeline.engine.protocol import Engine
 from finops_pipeline.lake.home import Home
 from finops_pipeline.query.answer import Answer, ask
 from finops_pipeline.query.dimensions import NONE, TAG_PREFIX
+from finops_pipeline.query.effects import Costs, left_by
 from finops_pipeline.query.model import CostQuery
-from finops_pipeline.query.rules_diff import rules_diff
 
 RANKED = ("service", "scope", "account")  # and the tags that the rules look at
 SOMEONE = "SOMEONE"  # stands for an owner that only people can name
@@ -81,16 +81,22 @@ def unallocated(
     total = asked(nobody)
     by = (*RANKED, *(TAG_PREFIX + key for key in keys))
     rankings = {name: asked(nobody, name, top=top) for name in by}
-    sources = [str(row[0]) for row in asked(nobody, "source").rows]
-    found = []
-    for one in _candidates(asked, rules, tuple(keys)):
-        diff = rules_diff(home, engine, rules, one.rules, sources, since, until)
-        sides = {c: both for (c, owner), both in diff.totals.items() if owner == UNALLOCATED}
-        moved = {c: EXACT.subtract(was, left) for c, (was, left) in sides.items() if was != left}
-        left = {c: sides[c][1] for c in moved}
+    suggested = _suggestions(asked, rules, tuple(keys)) if total.rows else ()
+    return Unallocated(total, rankings, tuple(suggested))
+
+
+def _suggestions(asked: _Asked, rules: Rules, keys: tuple[str, ...]) -> Iterator[Suggestion]:
+    """The candidates that would move anything, and what they would."""
+    candidates = _candidates(asked, rules, keys)
+    if not candidates:
+        return
+    was, *becomes = asked.left_by([rules, *(one.rules for one in candidates)])
+    for one, then in zip(candidates, becomes, strict=True):
+        sides = {c: (was.get(c, _ZERO), then.get(c, _ZERO)) for c in sorted(was | then)}
+        moved = {c: EXACT.subtract(*both) for c, both in sides.items() if both[0] != both[1]}
         if moved:
-            found.append(Suggestion(one.kind, one.text, one.owner, moved, left))
-    return Unallocated(total, rankings, tuple(found))
+            left = {c: sides[c][1] for c in moved}
+            yield Suggestion(one.kind, one.text, one.owner, moved, left)
 
 
 class _Asked:
@@ -105,6 +111,10 @@ class _Asked:
     ) -> Answer:
         query = {"by": by, "filters": dict(filters), "top": top, **self._period}
         return ask(*self._place, CostQuery.model_validate(query))
+
+    def left_by(self, sets: Sequence[Rules]) -> list[Costs]:
+        """What these rules leave unallocated."""
+        return left_by(*self._place, sets, self._period["since"], self._period["until"])
 
 
 def _candidates(asked: _Asked, rules: Rules, keys: tuple[str, ...]) -> list[Candidate]:
@@ -220,6 +230,10 @@ def _given(rules: Rules) -> dict[str, Any]:
 def _validated(given: dict[str, Any], owner: str) -> Rules:
     names = [one["name"] for one in given.setdefault("owners", [])]
     if owner not in names:
+        # Who it will be, nobody knows yet: it takes what the rule gives it, and no part of pools
+        # that all owners share.
+        for pool in given.get("pools", ()) if names else ():
+            pool.setdefault("recipients", names)
         given["owners"].append({"name": owner})
     return Rules.model_validate(given)
 

@@ -71,6 +71,28 @@ def _daily() -> ir.Table:
 
 
 @cache
+def daily_of_sql(costs: str, grain: tuple[str, ...]) -> Sql:
+    """What owners have, bound as `costs`, summed to what `daily` has, or to a coarser grain of it.
+
+    Of the metrics it has those that are weighed; columns that are not in the grain are null.
+    """
+    rows = ibis.table(ibis_schema(tables()["allocated_costs"]), name=costs)
+    weighed = ("EffectiveCost", "x_ReportingEffectiveCost", "ConsumedQuantity")
+    summed = rows.group_by(*grain, "x_OwnershipId").aggregate(
+        **{metric: rows[metric].sum().cast(MONEY) for metric in weighed}
+    )
+    schema = _daily().schema()
+    return Sql(
+        summed.select(
+            **{
+                name: summed[name] if name in summed.columns else ibis.null(schema[name])
+                for name in schema.names
+            }
+        )
+    )
+
+
+@cache
 def subjects_sql() -> Sql:
     """What owners are decided for: each distinct resource, tag set and place of each day."""
     daily = _daily()
@@ -155,6 +177,15 @@ def allocated_sql() -> Sql:
     )
 
 
+FIGURES = "figures"  # what `allocated_sql` made, kept until it is written
+
+
+@cache
+def figures_sql() -> Sql:
+    """The figures that were made, as they are written."""
+    return Sql(ibis.table(ibis_schema(tables()["allocated_costs"]), name=FIGURES))
+
+
 def part(amount: ir.DecimalValue, before: ir.DecimalValue, after: ir.DecimalValue) -> ir.Value:
     """What falls between two running totals of shares: the parts of an amount sum to the amount.
 
@@ -222,21 +253,38 @@ def _common(row: ir.Table) -> dict[str, ir.Value]:
 
 @cache
 def sums_sql(table: str, name: str) -> Sql:
-    """Sums of every metric by charge day and currency: what allocation must conserve."""
+    """Sums of every metric by charge day and currency: what allocation must conserve.
+
+    Of `allocated_costs` by owner too, so that who has how much is known from the same pass.
+    """
     rows = ibis.table(ibis_schema(tables()[table]), name=name)
+    keys = ["x_ChargeDay", "BillingCurrency"]
+    keys += ["x_BusinessUnit"] if "x_BusinessUnit" in rows.columns else []
     return Sql(
-        rows.group_by("x_ChargeDay", "BillingCurrency")
+        rows.group_by(keys)
         .aggregate(**{metric: rows[metric].sum() for metric in METRICS})
-        .order_by("x_ChargeDay", "BillingCurrency")
+        .order_by(keys)
     )
 
 
 @cache
-def unallocated_sql() -> Sql:
-    """Effective cost of the table `allocated` without an owner, by charge day and currency."""
-    rows = ibis.table(ibis_schema(tables()["allocated_costs"]), name="allocated")
-    nobody = rows.filter(rows.x_BusinessUnit == UNALLOCATED)
-    found = nobody.group_by(day="x_ChargeDay", currency="BillingCurrency").aggregate(
-        cost=nobody.EffectiveCost.sum()
+def left_sql() -> Sql:
+    """EffectiveCost that nobody takes by the decisions and shares that are bound, by currency."""
+    owned, shares = _owned(), _shares()
+    whole = owned.filter(owned.owner == UNALLOCATED)
+    nobodys = shares.filter(shares.share_owner == UNALLOCATED)
+    pooled = owned.join(
+        nobodys,
+        [
+            owned.pool == nobodys.share_pool,
+            owned.pool_part == nobodys.share_pool_part,
+            owned.x_ChargeDay == nobodys.share_charge_day,
+        ],
     )
-    return Sql(found.order_by("day", "currency"))
+    parts = whole.select(currency=whole.BillingCurrency, cost=whole.EffectiveCost).union(
+        pooled.select(
+            currency=pooled.BillingCurrency,
+            cost=part(pooled.EffectiveCost, pooled.before, pooled.after),
+        )
+    )
+    return Sql(parts.group_by("currency").aggregate(cost=parts.cost.sum().fill_null(0)))

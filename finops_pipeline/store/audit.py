@@ -50,15 +50,18 @@ def record_rules(
     source: str,
     rules: Rules,
     before: Sequence[LakeFile],
-    after: Sequence[LakeFile],
+    new: Mapping[date, Totals],
 ) -> None:
-    """Log the days that other rules had made, and the first days that these rules make."""
+    """Log the days that other rules had made, and the first days that these rules make.
+
+    `before` are the figures that were there, `new` the totals of the days that were made.
+    """
     _keep_content(home, rules)
     log = home.table("rule_changes")
     known = {r for f in log.files(source) for r in log.read(f).column("rule_set").to_pylist()}
     if rules.hash in known and _made_by(home, engine, before) <= {rules.hash}:
         return
-    old, new = (_days(home, engine, files) for files in (before, after))
+    old = _days(home, engine, before)
     entries: dict[str | None, list[date]] = defaultdict(list)
     for day in sorted(new):
         previous = old[day][0] if day in old else None
@@ -160,10 +163,10 @@ def _entry(
     previous: str | None,
     days: Sequence[date],
     old: _Days,
-    new: _Days,
+    new: Mapping[date, Totals],
 ) -> LakeFile:
     then = _summed([old[d][1] for d in days if d in old])
-    now = _summed([new[d][1] for d in days])
+    now = _summed([new[d] for d in days])
     rows = [
         {
             "source": source,

@@ -21,6 +21,8 @@ import pyarrow as pa
 from finops_pipeline.allocate.ownership import Decider
 from finops_pipeline.allocate.rules import Rules
 from finops_pipeline.allocate.shares import LAST_KNOWN
+from finops_pipeline.allocate.terms import UNALLOCATED
+from finops_pipeline.allocate.weights import EXACT
 from finops_pipeline.contracts.check import Violation, violations
 from finops_pipeline.engine.protocol import Engine
 from finops_pipeline.lake.days import by_day, chunks
@@ -28,11 +30,12 @@ from finops_pipeline.lake.delta import LakeFile, LakeTable, Partition
 from finops_pipeline.lake.home import Home
 from finops_pipeline.store.affected import affected_days, earlier_fingerprint
 from finops_pipeline.store.allocated import (
+    FIGURES,
     METRICS,
     allocated_sql,
     daily_sql,
+    figures_sql,
     sums_sql,
-    unallocated_sql,
 )
 from finops_pipeline.store.allocation import NOTHING_EARLIER, allocate
 from finops_pipeline.store.audit import record_rules
@@ -45,14 +48,29 @@ _TABLES = ("ownership", "shares", "allocated_costs")
 
 @dataclass(frozen=True)
 class StoredDay:
-    """What became of one charge day: cost by currency, rows, and what broke, if anything did."""
+    """What became of one charge day: its rows, and what broke, if anything did.
+
+    `owned` is EffectiveCost by billing currency and owner.
+    """
 
     day: date
     rows: int
-    cost: Mapping[str, Decimal]
-    unallocated: Mapping[str, Decimal]
+    owned: Mapping[tuple[str, str], Decimal]
     problems: tuple[str, ...] = ()
     violations: tuple[Violation, ...] = ()
+
+    @property
+    def cost(self) -> dict[str, Decimal]:
+        """EffectiveCost by billing currency."""
+        found: dict[str, Decimal] = defaultdict(Decimal)
+        for (currency, _), cost in self.owned.items():
+            found[currency] = EXACT.add(found[currency], cost)
+        return dict(found)
+
+    @property
+    def unallocated(self) -> dict[str, Decimal]:
+        """What of it nobody owns."""
+        return {currency: c for (currency, owner), c in self.owned.items() if owner == UNALLOCATED}
 
 
 class Store:
@@ -147,7 +165,8 @@ class Store:
         seen = self._seen["allocated_costs"]
         if written:
             known = [f for f in costs.files(self.source) if f.partition[2] in good]
-            record_rules(self.home, self.engine, self.source, self.rules, known, written)
+            totals = {r.day: r.owned for r in results if not r.problems}
+            record_rules(self.home, self.engine, self.source, self.rules, known, totals)
         costs.replace(self._cost_prefixes(good, written), written, note, seen)
         return sorted(results, key=lambda r: r.day)
 
@@ -165,11 +184,12 @@ class Store:
         table = self._table("focus_costs")
         files = [f for d in days for f in self._charges.get(d.isoformat(), ())]
         if not files:
-            return {}, [StoredDay(d, 0, {}, {}) for d in days]
+            return {}, [StoredDay(d, 0, {}) for d in days]
         self.engine.bind_files("charges", table.table, [table.location(f) for f in files])
         self.engine.make("daily", daily_sql())
         made = allocate(self.engine, self.source, self.decider, earlier)
         self._rests_on |= made.earlier
+        self.engine.make(FIGURES, allocated_sql())
         written = {
             "ownership": self._write("ownership", made.ownership),
             "shares": self._write("shares", made.shares),
@@ -184,14 +204,14 @@ class Store:
         folder = self.home.spool / f"costs-{self.source}-{self.fingerprint(days[0])}"
         shutil.rmtree(folder, ignore_errors=True)
         try:
-            written = self.engine.write_split(allocated_sql(), by, folder, ordered=True)
+            written = self.engine.write_split(figures_sql(), by, folder)
             files = {}
-            for values, (path, _) in sorted(written.items()):
+            for values, part in sorted(written.items()):
                 day = date.fromisoformat(values[by.index("x_ChargeDay")])
-                files[LakeFile((self.source, *values), self.fingerprint(day))] = path
+                files[LakeFile((self.source, *values), self.fingerprint(day))] = part
             # The log has the size of what lies there; another engine makes other bytes of it.
             there = {f for f in table.files(self.source) if f in files and table.holds(f)}
-            table.place({f: path for f, path in files.items() if f not in there})
+            table.place({f: part for f, part in files.items() if f not in there})
             return list(files)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
@@ -209,8 +229,12 @@ class Store:
         table = self._table("allocated_costs")
         self.engine.bind_files("allocated", table.table, [table.location(f) for f in files])
         whole = _sums(self.engine.rows(sums_sql("focus_costs", "charges")).to_pylist())
-        parts = _sums(self.engine.rows(sums_sql("allocated_costs", "allocated")).to_pylist())
-        unallocated = _unallocated(self.engine)
+        by_owner = self.engine.rows(sums_sql("allocated_costs", "allocated")).to_pylist()
+        parts = _sums(by_owner)
+        owned: dict[date, dict[tuple[str, str], Decimal]] = defaultdict(dict)
+        for row in by_owner:
+            key = row["BillingCurrency"], row["x_BusinessUnit"]
+            owned[row["x_ChargeDay"]][key] = row["EffectiveCost"] or Decimal(0)
         broken = self._broken_days(days, files)
         rows: dict[str, int] = defaultdict(int)
         for file in files:
@@ -219,13 +243,11 @@ class Store:
         for day in days:
             problems = _differences(day, whole.get(day, {}), parts.get(day, {}))
             found = broken.get(day, [])
-            cost = {c: m["EffectiveCost"] or Decimal(0) for c, m in parts.get(day, {}).items()}
             results.append(
                 StoredDay(
                     day,
                     rows[day.isoformat()],
-                    cost,
-                    unallocated.get(day, {}),
+                    owned.get(day, {}),
                     (*problems, *map(str, found)),
                     tuple(found),
                 )
@@ -235,9 +257,12 @@ class Store:
     def _broken_days(
         self, days: Sequence[date], files: Sequence[LakeFile]
     ) -> dict[date, list[Violation]]:
-        """The days whose figures break the contract: looked at one by one only if any does."""
+        """The days whose figures break the contract: looked at one by one only if any does.
+
+        They are looked at as they were made: to read every column of many small files takes long.
+        """
         table = self._table("allocated_costs")
-        if not violations(self.engine, table.table, "allocated"):
+        if not violations(self.engine, table.table, FIGURES):
             return {}
         of_day = _by_day(files, 2)
         broken = {}
@@ -266,9 +291,13 @@ _Sums = dict[date, dict[str, dict[str, Decimal | None]]]
 
 
 def _sums(rows: Sequence[Mapping[str, Any]]) -> _Sums:
-    found: _Sums = defaultdict(dict)
+    found: _Sums = defaultdict(lambda: defaultdict(lambda: dict.fromkeys(METRICS)))
     for row in rows:
-        found[row["x_ChargeDay"]][row["BillingCurrency"]] = {m: row[m] for m in METRICS}
+        sums = found[row["x_ChargeDay"]][row["BillingCurrency"]]
+        for metric in METRICS:
+            if (cost := row[metric]) is not None:
+                known = sums[metric]
+                sums[metric] = cost if known is None else EXACT.add(known, cost)
     return found
 
 
@@ -284,11 +313,3 @@ def _differences(
         for metric in METRICS
         if whole.get(currency, {}).get(metric) != parts.get(currency, {}).get(metric)
     ]
-
-
-def _unallocated(engine: Engine) -> dict[date, dict[str, Decimal]]:
-    rows = engine.rows(unallocated_sql()).to_pylist()
-    found: dict[date, dict[str, Decimal]] = defaultdict(dict)
-    for row in rows:
-        found[row["day"]][row["currency"]] = row["cost"]
-    return found

@@ -42,12 +42,13 @@ from finops_pipeline.orchestration import assets, company
 from finops_pipeline.orchestration.pipeline import Pipeline
 from finops_pipeline.orchestration.run import Run, Wanted
 from finops_pipeline.store.allocated import (
+    FIGURES,
     allocated_sql,
     daily_sql,
     direct_sql,
+    figures_sql,
     subjects_sql,
     sums_sql,
-    unallocated_sql,
 )
 from finops_pipeline.store.rollups import totals_sql
 from finops_pipeline_tests.faults.reader import (
@@ -71,9 +72,9 @@ def compiled(world: World) -> None:
     needed = [
         superseded_sql("replace"), books_sql(), daily_sql(), allocated_sql(), direct_sql(),
         subjects_sql(), sums_sql("focus_costs", "charges"), totals_sql(),
-        sums_sql("allocated_costs", "allocated"), unallocated_sql(),
+        sums_sql("allocated_costs", "allocated"), figures_sql(),
     ]  # fmt: skip
-    for table, name in (("focus_costs", "contracted"), ("allocated_costs", "allocated")):
+    for table, name in (("focus_costs", "contracted"), ("allocated_costs", FIGURES)):
         needed.append(_broken_values_sql(DuckDBEngine.compile, tables()[table], name))
     for path in world.reports.rglob("*.csv.gz"):
         header = open_report(path, raw_format("oci_cost_csv")).header

@@ -11,7 +11,10 @@ import pytest
 import yaml
 
 from finops_pipeline.allocate.load import load_rules
+from finops_pipeline.allocate.rules import Rules
 from finops_pipeline.ingest.scopes import Scope, store_scopes
+from finops_pipeline.query.effects import left_by
+from finops_pipeline.query.rules_diff import rules_diff
 from finops_pipeline.query.show_unallocated import show_unallocated
 from finops_pipeline.query.unallocated import SOMEONE, Suggestion, Unallocated, unallocated
 from finops_pipeline_tests.query.history import History, charge
@@ -125,3 +128,82 @@ def test_a_lake_where_everything_is_owned_has_no_suggestion(tmp_path: Path) -> N
     told = found(made)
     assert (told.total.total, told.suggestions) == (0, ())
     assert show_unallocated(told) == "Unallocated: 0.00\n"
+
+
+THIRDS: dict[str, Any] = {
+    **RULES,
+    "pools": [
+        {"name": "net", "match": {"ServiceName": "NETWORK"},
+         "drivers": {"fixed": {"web": 1, "lost": 2}}, "recipients": ["web", "lost"]},
+        {"name": "lost", "match": {"ServiceName": "LOST"}, "drivers": {"usage": "Nothing"}},
+    ],
+}  # fmt: skip
+
+
+def test_parts_of_a_pool_that_nobody_takes_count_figure_by_figure(tmp_path: Path) -> None:
+    """Two thirds of each figure are lost: rounded one by one, they are not those of the sum."""
+    made = History(tmp_path)
+    made.rules(yaml.safe_dump(THIRDS))
+    made.deliver(
+        "one",
+        placed("shop", "nobody", "4", "a"),
+        *(
+            placed(
+                "shop",
+                None,
+                "0.000000000000000001",
+                f"n{i}",
+                service="NETWORK",
+                resource="r",
+                **{"cost/productSku": f"S{i}"},
+            )
+            for i in range(3)
+        ),
+    )
+    made.step()
+    rules = load_rules(made.pipeline.settings.rules)
+    with made.pipeline.engine() as engine:
+        (left,) = left_by(made.pipeline.home, engine, [rules])
+    stored = made.costs(0, ("owner",), "EffectiveCost")["unallocated",]
+    assert left == {"USD": stored}
+    assert stored == Decimal("4.000000000000000003")  # of the sum it would be …002
+
+
+def test_who_is_not_named_yet_takes_no_part_of_what_all_owners_share(tmp_path: Path) -> None:
+    """No owner is one on the day, so an even pool is nobody's: the placeholder changes nothing."""
+    rules: dict[str, Any] = {
+        "owners": [{"name": "web", "to": "2020-01-01"}],
+        "tags": RULES["tags"],
+        "pools": [{"name": "net", "match": {"ServiceName": "NETWORK"}, "drivers": "even"}],
+    }
+    made = History(tmp_path)
+    made.rules(yaml.safe_dump(rules))
+    made.deliver(
+        "one", placed("lab", None, "20", "d"), placed("shop", None, "6", "g", service="NETWORK")
+    )
+    made.step()
+    suggestions = found(made).suggestions
+    assert {s.owner for s in suggestions} == {SOMEONE}
+    tag = next(s for s in suggestions if s.kind == "tag")
+    assert (tag.moved, tag.left) == ({"USD": Decimal(20)}, {"USD": Decimal(6)})
+
+
+def test_every_effect_is_what_a_whole_allocation_by_those_rules_says(acme: History) -> None:
+    rules = load_rules(acme.pipeline.settings.rules)
+    others = [
+        Rules.model_validate(json.loads(rules.content) | further)
+        for further in (
+            {"scopes": [{"path": "root/lab", "owner": "web"}]},
+            {"scopes": [{"path": "root", "owner": "payments"}]},
+            {"tags": []},
+            {"pools": []},
+        )
+    ]
+    home = acme.pipeline.home
+    with acme.pipeline.engine() as engine:
+        left = left_by(home, engine, [rules, *others])
+        for other, costs in zip(others, left[1:], strict=True):
+            totals = rules_diff(home, engine, rules, other, ["acme"]).totals
+            assert costs.get("USD", 0) == totals.get(("USD", "unallocated"), (0, 0))[1]
+            assert left[0]["USD"] == totals["USD", "unallocated"][0]
+    assert len({str(costs) for costs in left}) == len(left)
