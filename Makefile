@@ -1,5 +1,5 @@
 # make demo · make test · make machines · make spark-cluster · make fuzz · make kills
-# make dev · make bench · make lint
+# make explain · make dev · make bench · make lint
 # Everything is installed into .venv, at the versions of constraints.txt.
 
 PYTHON ?= python3.11
@@ -15,7 +15,7 @@ WORKERS ?= 3
 ROOM ?= $(shell [ "$$(df -k --output=avail /dev/shm 2>/dev/null | tail -n 1)" -gt 4000000 ] \
 	2>/dev/null && echo /dev/shm || echo $${TMPDIR:-/tmp})
 
-.PHONY: demo test azurite machines servers spark-cluster fuzz kills dev bench lint types fix validate browser clean
+.PHONY: demo test azurite machines servers spark-cluster fuzz kills explain dev bench lint types fix validate browser clean
 
 $(READY): pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null 2>&1 && $(PYTHON) -m venv $(VENV) || python3 -m venv $(VENV)
@@ -61,6 +61,10 @@ fuzz: $(READY)            ## 100,000 made-up and damaged reports through the rea
 kills: $(READY)           ## two hundred whole runs killed at random instants, and run again
 	FINOPS_KILLS=all TMPDIR=$(ROOM) $(BIN)/python -m pytest -s \
 	finops_pipeline_tests/faults/test_killed.py finops_pipeline_tests/normalize/test_killed.py
+
+explain: $(READY)         ## every row of the default demo explained down to its report lines
+	$(BIN)/finops demo >/dev/null
+	$(BIN)/python -m finops_pipeline_tests.query.every_row .finops/demo/finops.yaml
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -7,29 +7,23 @@ elsewhere (`explanation.py`).
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
-from datetime import datetime
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import date, datetime
 from decimal import ROUND_HALF_UP, Context, Decimal, Inexact, InvalidOperation
-from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import ibis
 import ibis.expr.types as ir
+import pyarrow as pa
 
 from finops_pipeline.allocate.rule_text import rule_text
+from finops_pipeline.allocate.rules import Rules
 from finops_pipeline.contracts.forms import ibis_schema
-from finops_pipeline.contracts.raw import raw_format
 from finops_pipeline.contracts.tables import DAILY_DIMENSIONS, tables
 from finops_pipeline.engine.protocol import Engine
-from finops_pipeline.ingest import salvage
-from finops_pipeline.ingest.gcp_rows import MADE
-from finops_pipeline.ingest.rows import WITHIN, CutOffError
-from finops_pipeline.ingest.structured import BrokenFileError, kind_of, record_texts
 from finops_pipeline.lake.delta import LakeFile
 from finops_pipeline.lake.home import Home
 from finops_pipeline.query.explanation import (
@@ -41,10 +35,11 @@ from finops_pipeline.query.explanation import (
     Rate,
     show_explanation,
 )
+from finops_pipeline.query.report_rows import ReportRows
 from finops_pipeline.store.allocated import GROUP, METRICS
 from finops_pipeline.store.audit import rules_of
 
-__all__ = ["ExplainError", "Explanation", "explain", "show_explanation"]
+__all__ = ["ExplainError", "Explanation", "explain", "explain_day", "show_explanation"]
 
 RAW_LINES = 20  # report rows that are read; more charges are counted only
 
@@ -54,6 +49,7 @@ _EXACT = Context(prec=120, traps=[Inexact, InvalidOperation])
 _ROUNDING = Context(prec=120, rounding=ROUND_HALF_UP)
 _HIGH, _MONEY = Decimal("1E-6"), Decimal("1E-18")
 
+_FIGURES = "explained figures"
 _WHAT = (*DAILY_DIMENSIONS, "x_ScopeId", "x_ScopePath")
 
 Row = dict[str, Any]
@@ -75,24 +71,54 @@ def explain(
     Of at most `raw_lines` charges the row of the report is read out of the archive. `as_of` looks
     for the figure as it was known then, and explains it by what it was made from.
     """
-    return _Case(home, engine, as_of).explain(allocation_id.strip().lower(), raw_lines)
+    case = _Case(home, engine, as_of)
+    (found,) = case.explained(case.figure(allocation_id.strip().lower()), raw_lines)
+    return found
+
+
+def explain_day(home: Home, engine: Engine, source: str, day: date) -> Iterator[Explanation]:
+    """Explain every figure of a charge day of a source, each with all its report rows.
+
+    What is read is read once for all of them.
+    """
+    case = _Case(home, engine, None)
+    yield from case.explained(case.figures(source, day), None)
 
 
 class _Case:
+    """Figures of one source and charge day, as they are known at a time."""
+
     def __init__(self, home: Home, engine: Engine, as_of: datetime | None) -> None:
         self.home = home
         self.engine = engine
         self.as_of = as_of
+        self._rules: dict[str, Rules | None] = {}
 
-    def explain(self, text: str, raw_lines: int) -> Explanation:
-        figure = self._figure(text)
-        place = (figure["x_Source"], figure["x_ChargeDay"].isoformat())
-        decision = figure["x_OwnershipId"]
-        decided = self._some("ownership", place, lambda t: t.ownership_id == decision)
-        part = decided[0]["pool_part"] if decided else ""
-        shares = [] if figure["x_Pool"] is None else self._shares(place, figure["x_Pool"], part)
-        charges = self._charges(place)
-        amounts = {name: figure[name] for name in METRICS}
+    def explained(self, figures: pa.Table, raw_lines: int | None) -> Iterator[Explanation]:
+        """The figures' explanations, each with at most so many report rows; None is all."""
+        self.engine.bind_arrow(_FIGURES, figures)
+        rows = figures.to_pylist()
+        place = (rows[0]["x_Source"], rows[0]["x_ChargeDay"].isoformat())
+        decided = {row["ownership_id"]: row for row in self._decided(place)}
+        shares = self._shares(place) if any(row["x_Pool"] is not None for row in rows) else {}
+        charges = {key: _split(of, raw_lines) for key, of in self._charges(place).items()}
+        raw = self._report_rows(place[0], [c for first, _ in charges.values() for c in first])
+        for figure in rows:
+            decision = decided.get(figure["x_OwnershipId"])
+            part = decision["pool_part"] if decision else ""
+            of_pool = shares.get((figure["x_Pool"], part), [])
+            first, rest = charges.get(_key(figure), ([], []))
+            made_of = (*map(raw.with_raw, first), *rest)
+            yield self._explanation(figure, decision, of_pool, made_of, len(rest))
+
+    def _explanation(
+        self,
+        figure: Row,
+        decided: Row | None,
+        shares: Sequence[PoolShare],
+        charges: Sequence[Charge],
+        more_raw: int,
+    ) -> Explanation:
         whole = {name: _sum(c.amounts[name] for c in charges) for name in METRICS}
         return Explanation(
             allocation_id=figure["x_AllocationId"],
@@ -100,17 +126,17 @@ class _Case:
             charge_day=figure["x_ChargeDay"],
             owner=figure["x_BusinessUnit"],
             dimensions={name: figure[name] for name in _WHAT},
-            amounts=amounts,
+            amounts={name: figure[name] for name in METRICS},
             share=figure["x_Share"],
             decision=Decision(
                 tier=figure["x_Tier"],
                 rule=figure["x_Rule"],
                 text=self._rule_text(figure),
-                evidence=decided[0]["evidence"] if decided else None,
+                evidence=decided["evidence"] if decided else None,
                 pool=figure["x_Pool"],
-                pool_part=part or None,
-                effective_tags=decided[0]["effective_tags"] if decided else None,
-                ownership_id=decision,
+                pool_part=(decided["pool_part"] or None) if decided else None,
+                effective_tags=decided["effective_tags"] if decided else None,
+                ownership_id=figure["x_OwnershipId"],
                 rule_set=figure["x_RuleSet"],
             ),
             shares=tuple(shares),
@@ -122,21 +148,32 @@ class _Case:
                 figure["x_ReportingCurrency"],
             ),
             whole=whole,
-            charges=(*self._with_raw(place[0], charges[:raw_lines]), *charges[raw_lines:]),
-            more_raw=max(0, len(charges) - raw_lines),
+            charges=tuple(charges),
+            more_raw=more_raw,
             differences=tuple(_differences(figure, whole, len(charges), shares)),
         )
 
     def _rule_text(self, figure: Row) -> str | None:
         """The rule that decided, from the rules that made the figure."""
-        rules = rules_of(self.home, figure["x_RuleSet"])
+        name = figure["x_RuleSet"]
+        if name not in self._rules:
+            self._rules[name] = rules_of(self.home, name)
+        rules = self._rules[name]
         if rules is None:
             return None
         day, provider = figure["x_ChargeDay"], figure["ProviderName"]
         return rule_text(rules, figure["x_Rule"], day, provider)
 
-    def _figure(self, text: str) -> Row:
-        """The figure itself; left bound as `explained figure`."""
+    def figures(self, source: str, day: date) -> pa.Table:
+        """All figures of the day. Raises ExplainError when there are none."""
+        table = self.home.table("allocated_costs")
+        files = table.files(source, x_ChargeDay=[day.isoformat()])
+        if not files:
+            raise ExplainError(f"the lake holds no costs of {source} on {day}")
+        return self.engine.rows(self.engine.compile(self._bind("allocated_costs", files)))
+
+    def figure(self, text: str) -> pa.Table:
+        """The figure with this identifier, or this start of one. Raises ExplainError."""
         if not re.fullmatch(f"[0-9a-f]{{{_SHORTEST},{_LONGEST}}}", text):
             raise ExplainError(
                 f"{text!r} is no figure: expected an x_AllocationId of allocated_costs "
@@ -174,24 +211,22 @@ class _Case:
             # What the figure was made from is what stood there when it was committed.
             self.as_of = max(committed[f] for f in files if f.partition == wanted)
         same = costs.x_AllocationId == rows[0]["x_AllocationId"]
-        figure = self.engine.rows(self.engine.compile(costs.filter(same)))
-        self.engine.bind_arrow("explained figure", figure)
-        row: Row = figure.to_pylist()[0]
-        return row
+        return self.engine.rows(self.engine.compile(costs.filter(same)))
 
-    def _charges(self, place: tuple[str, str]) -> list[Charge]:
-        """The charges that the figure sums: equal to it in all that figures are grouped by."""
+    def _charges(self, place: tuple[str, str]) -> dict[tuple[Any, ...], list[Charge]]:
+        """The charges that figures sum, by all that figures are grouped by."""
         charges = self._bind(
             "focus_costs", self.home.table("focus_costs").files(*place, as_of=self.as_of)
         )
         schema = ibis_schema(tables()["allocated_costs"])
-        figure = ibis.table({name: schema[name] for name in GROUP}, name="explained figure")
+        figure = ibis.table({name: schema[name] for name in GROUP}, name=_FIGURES)
         same = [charges[name].identical_to(figure[name]) for name in GROUP]
         found = charges.semi_join(figure, same).order_by(
             "ChargePeriodStart", "x_Report", "x_ReportRow"
         )
-        return [
-            Charge(
+        charges_by: dict[tuple[Any, ...], list[Charge]] = defaultdict(list)
+        for row in self._rows(found):
+            charge = Charge(
                 reference_number=row["x_ReferenceNumber"],
                 start=row["ChargePeriodStart"],
                 end=row["ChargePeriodEnd"],
@@ -203,32 +238,34 @@ class _Case:
                 report_row=row["x_ReportRow"],
                 delivered_at=row["x_DeliveredAt"],
             )
-            for row in self._rows(found)
-        ]
+            charges_by[_key(row)].append(charge)
+        return charges_by
 
-    def _shares(self, place: tuple[str, str], pool: str, part: str) -> list[PoolShare]:
-        rows = self._some("shares", place, lambda t: (t.pool == pool) & (t.pool_part == part))
+    def _decided(self, place: tuple[str, str]) -> list[Row]:
+        """The decisions that figures rest on."""
+        table = self._bind(
+            "ownership", self.home.table("ownership").files(*place, as_of=self.as_of)
+        )
+        figure = ibis.table({"x_OwnershipId": str}, name=_FIGURES)
+        return self._rows(table.semi_join(figure, table.ownership_id == figure.x_OwnershipId))
+
+    def _shares(self, place: tuple[str, str]) -> dict[tuple[str, str], list[PoolShare]]:
+        """The shares of the figures' pools, by pool and what the charges belong to."""
+        table = self._bind("shares", self.home.table("shares").files(*place, as_of=self.as_of))
+        figure = ibis.table({"x_Pool": str}, name=_FIGURES)
+        some = table.semi_join(figure, table.pool == figure.x_Pool).order_by("position")
         names = PoolShare.__dataclass_fields__
-        found = [PoolShare(**{name: row[name] for name in names}) for row in rows]
-        return sorted(found, key=lambda share: share.position)
+        found: dict[tuple[str, str], list[PoolShare]] = defaultdict(list)
+        for row in self._rows(some):
+            share = PoolShare(**{name: row[name] for name in names})
+            found[row["pool"], row["pool_part"]].append(share)
+        return found
 
-    def _with_raw(self, source: str, charges: Sequence[Charge]) -> list[Charge]:
-        """The charges with their report rows, each report read once and no further than needed."""
-        wanted: dict[str, set[int]] = {}
-        for charge in charges:
-            wanted.setdefault(charge.report_id, set()).add(charge.report_row % WITHIN)
+    def _report_rows(self, source: str, charges: Sequence[Charge]) -> ReportRows:
         reports = self._bind("reports", self.home.table("reports").files(source))
-        known = self._rows(reports.filter(reports.report_id.isin(list(wanted))))
-        entries = {row["report_id"]: row for row in known}
-        read = {i: _read(self.home, entries.get(i), rows) for i, rows in wanted.items()}
-        return [
-            _joined(charge, read[charge.report_id], _is_numbered(entries.get(charge.report_id)))
-            for charge in charges
-        ]
-
-    def _some(self, name: str, place: tuple[str, ...], condition: Any) -> list[Row]:
-        table = self._bind(name, self.home.table(name).files(*place, as_of=self.as_of))
-        return self._rows(table.filter(condition(table)))
+        wanted = sorted({charge.report_id for charge in charges})
+        known = self._rows(reports.filter(reports.report_id.isin(wanted)))
+        return ReportRows(self.home, {row["report_id"]: row for row in known}, charges)
 
     def _bind(self, name: str, files: Sequence[LakeFile]) -> ir.Table:
         table, bound = self.home.table(name), f"explained {name}"
@@ -243,6 +280,15 @@ class _Case:
     def _rows(self, expression: ir.Table) -> list[Row]:
         rows: list[Row] = self.engine.rows(self.engine.compile(expression)).to_pylist()
         return rows
+
+
+def _key(row: Row) -> tuple[Any, ...]:
+    """All that figures are grouped by, of a figure or a charge."""
+    return tuple(row[name] for name in GROUP)
+
+
+def _split(charges: list[Charge], first: int | None) -> tuple[list[Charge], list[Charge]]:
+    return (charges, []) if first is None else (charges[:first], charges[first:])
 
 
 def _ambiguous(text: str, rows: Sequence[Row]) -> str:
@@ -311,55 +357,3 @@ def _up_to(amount: Decimal, share: Decimal) -> Decimal:
         _EXACT.multiply(piece, share).quantize(_MONEY, context=_ROUNDING) for piece in (high, low)
     )
     return _EXACT.add(first, second)
-
-
-def _read(home: Home, entry: Row | None, rows: set[int]) -> dict[int, str] | str:
-    """The text of these rows of an archived report, or why they cannot be shown."""
-    if entry is None:
-        return "the ledger does not know this report"
-    place = f"archive/{entry['archive_path']}"
-    try:
-        with home.archive.local(entry["archive_path"]) as path:
-            with path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-            if digest != entry["sha256"]:
-                return (
-                    f"{place} is not what was archived (its SHA-256 is {digest}, the ledger says "
-                    f"{entry['sha256']}); restore it from a backup"
-                )
-            width = len(entry["columns"]) - len(MADE.get(entry["format"], ()))
-            return _records(path, width, rows)
-    except FileNotFoundError:
-        return f"{place} is missing; restore it from a backup"
-    except (OSError, CutOffError, BrokenFileError) as error:
-        return f"{place} cannot be read: {getattr(error, 'strerror', None) or error}"
-
-
-def _records(path: Path, width: int, rows: set[int]) -> dict[int, str]:
-    """Rows by number, 1 the first after the header: numbered as ingest numbers them."""
-    kind = kind_of(path)
-    if kind != "csv":
-        return record_texts(path, kind, rows)
-    found = islice(salvage.records(path, width), max(rows))
-    return {
-        number: record.decode("utf-8", errors="backslashreplace")
-        for number, record in enumerate(found, 1)
-        if number in rows
-    }
-
-
-def _is_numbered(entry: Row | None) -> bool:
-    """Whether the provider numbers the charges of the report."""
-    return entry is not None and raw_format(entry["format"]).reference is not None
-
-
-def _joined(charge: Charge, read: Mapping[int, str] | str, numbered: bool) -> Charge:
-    if isinstance(read, str):
-        return replace(charge, raw_problem=read)
-    row = charge.report_row % WITHIN
-    raw = read.get(row)
-    if raw is None:
-        return replace(charge, raw_problem=f"the report ends before row {row}")
-    known = not numbered or (charge.reference_number or "") in raw
-    problem = None if known else "the row has another reference number"
-    return replace(charge, raw=raw, raw_problem=problem)

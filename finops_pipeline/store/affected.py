@@ -7,9 +7,11 @@ stored subject can match affects no day.
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import date
+from functools import partial
 from typing import Any
 
 import ibis
@@ -24,6 +26,7 @@ from finops_pipeline.allocate.weights import DayOfDirects
 from finops_pipeline.contracts.forms import ibis_schema
 from finops_pipeline.contracts.tables import tables
 from finops_pipeline.engine.functions import text_hash
+from finops_pipeline.engine.kept import kept
 from finops_pipeline.engine.protocol import Engine
 from finops_pipeline.lake.home import Home
 from finops_pipeline.store.allocated import SUBJECT
@@ -41,16 +44,31 @@ def affected_days(
 
     `days` has the name of each day's figures. A day whose decisions have another name counts too: a
     run was stopped after it had replaced them, and they do not tell what the figures rest on.
+
+    What is found of the days of a month follows from their names and the rules of now, and is kept
+    on disk by both: days that stay as they are would else be decided again by every look.
     """
     decided = {f.partition[1]: f.fingerprint for f in home.table("ownership").files(source)}
     found = {day for day, name in days.items() if decided.get(day.isoformat()) != name}
-    of_stretch: dict[int, list[date]] = defaultdict(list)
+    alike: dict[tuple[int, str], list[date]] = defaultdict(list)
     for day in sorted(days.keys() - found):
-        of_stretch[decider.calendar.stretch(day)].append(day)
-    for some in of_stretch.values():
-        found |= _decided_otherwise(home, engine, source, decider, some)
-        found |= _split_otherwise(home, source, decider, [d for d in some if d not in found])
+        alike[decider.calendar.stretch(day), f"{day:%Y-%m}"].append(day)
+    for some in alike.values():
+        names = [(day.isoformat(), days[day]) for day in some]
+        made_from = source, decider.calendar.on(some[0]).hash, names
+        name = hashlib.sha256(repr(made_from).encode()).hexdigest()[:40]
+        text = kept("affected", name, partial(_otherwise, home, engine, source, decider, some))
+        found |= {date.fromisoformat(day) for day in text.split()}
     return found
+
+
+def _otherwise(
+    home: Home, engine: Engine, source: str, decider: Decider, days: Sequence[date]
+) -> str:
+    """Those of the days of one stretch that would be made otherwise, as text."""
+    found = _decided_otherwise(home, engine, source, decider, days)
+    found |= _split_otherwise(home, source, decider, [d for d in days if d not in found])
+    return " ".join(sorted(day.isoformat() for day in found))
 
 
 def _decided_otherwise(

@@ -24,9 +24,10 @@ from finops_pipeline.engine.duckdb import DuckDBEngine
 from finops_pipeline.ingest.scopes import read_scopes, store_scopes
 from finops_pipeline.lake.home import Home
 from finops_pipeline.orchestration.pipeline import Pipeline
-from finops_pipeline.query.explain import ExplainError, explain, show_explanation
+from finops_pipeline.query.explain import ExplainError, explain, explain_day, show_explanation
 from finops_pipeline.query.explanation import Explanation
 from finops_pipeline_tests.normalize.pipeline import COST_ROW, line, report
+from finops_pipeline_tests.query.every_row import explain_every_row
 
 DAY = date(2026, 9, 9)
 RULES = """
@@ -307,9 +308,16 @@ def test_every_row_of_the_demo_is_explained(demo: Home, engine: DuckDBEngine) ->
         ("acme-oci", "USD"), ("acme-oci", "EUR"), ("acme-eu", "EUR"),
         ("acme-aws", "USD"), ("acme-azure", "EUR"), ("acme-gcp", "USD"),
     }  # fmt: skip
-    for row in rows:
+    told = explain_every_row(demo, engine)
+    assert (told.figures, told.problems) == (len(rows), [])
+    of_days = {
+        e.allocation_id: e
+        for source, on in sorted({(r["x_Source"], r["x_ChargeDay"]) for r in rows})
+        for e in explain_day(demo, engine, source, on)
+    }
+    for row in rows[::20]:
         e = explain(demo, engine, row["x_AllocationId"], raw_lines=1000)
-        assert e.adds_up, e.differences
+        assert e == of_days[row["x_AllocationId"]]
         assert e.decision.evidence and e.more_raw == 0
         assert (e.decision.text is None) == (row["x_Tier"] == "unallocated")
         assert len(e.charges) == row["x_ChargeCount"]

@@ -15,6 +15,7 @@ import pytest
 from finops_pipeline.allocate.load import load_rules
 from finops_pipeline.lake.delta import LakeTable
 from finops_pipeline.query.rules_diff import RulesDiff, rules_diff
+from finops_pipeline.store import affected
 from finops_pipeline.store.audit import known_rules, rule_changes, rules_of
 from finops_pipeline_tests.orchestration.company import Company, day
 from finops_pipeline_tests.orchestration.test_automation import ask, asked
@@ -292,3 +293,26 @@ def _drivers(acme: Company, number: int) -> set[str]:
 def _shares(acme: Company, number: int) -> dict[str, str]:
     rows = acme.rows("shares")
     return {r["owner"]: r["fraction"] for r in rows if r["charge_day"] == day(number)}
+
+
+def test_a_day_once_found_unaffected_is_not_decided_again(
+    acme: Company, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_at: list[list[date]] = []
+    look = affected._decided_otherwise
+
+    def counted(*given: Any) -> set[date]:
+        looked_at.append(list(given[-1]))
+        return look(*given)
+
+    monkeypatch.setattr(affected, "_decided_otherwise", counted)
+    write(acme, CHANGES["an alias that nothing has"][0])
+    assert rebuilt(acme) == rebuilt(acme) == []
+    assert looked_at == [[day(n) for n in ALL]]
+    write(acme, CHANGES["an alias that one day has"][0])
+    assert (rebuilt(acme), rebuilt(acme)) == ([day(3)], [])
+    # The third is made by these rules now; the others have another set of neighbours once.
+    others = [day(n) for n in ALL if n != 3]
+    assert looked_at[1:] == [[day(n) for n in ALL], others]
+    assert rebuilt(acme) == []
+    assert len(looked_at) == 3
