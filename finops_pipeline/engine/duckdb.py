@@ -119,7 +119,7 @@ class DuckDBEngine:
 
     def rows(self, sql: Sql) -> pa.Table:
         """The result of an expression, for small results."""
-        return self.connection.execute(sql.text).to_arrow_table()
+        return self.connection.sql(sql.text).to_arrow_table()
 
     def write(self, sql: Sql, path: Path) -> int:
         """Write a result as one Parquet file, visible only when whole. Returns its rows."""
