@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.csv as pacsv
 from isal import igzip, isal_zlib
@@ -219,6 +220,8 @@ class _Checked(_Stretches):
         self._before = ord("\n")
         self._open = False
         self._begun = False
+        # Used again for every stretch: fresh memory costs more than what is done in it.
+        self._scratch = np.empty((2, _STRETCH + 3), bool)
 
     def _read(self, size: int) -> bytes:
         data = super()._read(size)
@@ -237,8 +240,7 @@ class _Checked(_Stretches):
         if b"\0" in data:
             raise NotWellFormedError("there is a zero byte")
         text = np.frombuffer(data, np.uint8)  # counting in bytes is three times as slow
-        alone = (text[:-1] == _RETURN) & (text[1:] != _FEED)
-        if alone.any() or (self._before == _RETURN and text[0] != _FEED):
+        if self._returns_alone(text) or (self._before == _RETURN and text[0] != _FEED):
             raise NotWellFormedError("a carriage return stands alone")
         if b'"' in data or self._before == _QUOTE:
             self._check_quotes(data if self._begun else data.removeprefix(_MARK))
@@ -246,11 +248,17 @@ class _Checked(_Stretches):
         if not data.isascii():
             _check_utf_8(data)
 
+    def _returns_alone(self, text: npt.NDArray[np.uint8]) -> bool:
+        returns, alone = self._scratch[:, : len(text) - 1]
+        np.equal(text[:-1], _RETURN, out=returns)
+        np.not_equal(text[1:], _FEED, out=alone)
+        return bool(np.logical_and(returns, alone, out=alone).any())
+
     def _check_quotes(self, data: bytes) -> None:
         text = np.frombuffer(data, np.uint8)
         if self._before == _QUOTE and not self._open and not _BESIDE[text[0]]:
             raise NotWellFormedError(_ASTRAY)
-        quotes = np.flatnonzero(text == _QUOTE)
+        quotes = np.flatnonzero(np.equal(text, _QUOTE, out=self._scratch[0, : len(text)]))
         if not len(quotes):
             return
         first = int(self._open)  # of the quotes every second one opens, beginning with this
