@@ -44,12 +44,12 @@ azurite:                  ## Azure Blob Storage's emulator, which tests start fo
 machines: $(READY) servers  ## a backfill over Celery workers, one of which is killed
 	$(BIN)/python -m pytest finops_pipeline_tests/deploy -m machines -rs
 
-servers:                  ## Redis and PostgreSQL, which tests start for themselves
-	@command -v redis-server >/dev/null \
+servers:                  ## Redis, PostgreSQL and Prometheus, which tests start for themselves
+	@command -v redis-server >/dev/null && command -v prometheus >/dev/null \
 	&& { command -v initdb || ls /usr/lib/postgresql/*/bin/initdb; } >/dev/null 2>&1 \
 	|| { [ "$$(id -u)" = 0 ] && apt-get update -qq \
-	&& RUNLEVEL=1 apt-get install -qq -y redis-server postgresql; } \
-	|| { echo "not installed: as root, apt-get install redis-server postgresql" >&2; exit 1; }
+	&& RUNLEVEL=1 apt-get install -qq -y redis-server postgresql prometheus; } \
+	|| { echo "not installed: as root, apt-get install redis-server postgresql prometheus" >&2; exit 1; }
 
 spark-cluster: $(READY)   ## the whole pipeline on a Spark cluster on loopback; needs Java 17
 	FINOPS_TEST_CLUSTER=1 $(BIN)/python -m pytest finops_pipeline_tests/engine/test_spark.py -k cluster

@@ -116,6 +116,29 @@ class Source(_Model):
         return self.name.replace("-", "_")
 
 
+class Cluster(_Model):
+    """Where the usage of a Kubernetes cluster comes from; how its cost is split, the rules say.
+
+    `opencost` is an export of OpenCost (CSV or JSON), or a folder of them; `prometheus` the address
+    of a Prometheus, or of what answers as one. Of that, `labels` are those of the series to ask
+    for, where it has several clusters; `token_file` has a bearer token; and days that are missing
+    are asked for as far back as `days`.
+    """
+
+    name: Name
+    opencost: Path | None = None
+    prometheus: Annotated[str, Field(pattern=r"^https?://[^?#@\s]+$")] | None = None
+    labels: dict[Annotated[str, Field(pattern=r"^[a-zA-Z_][a-zA-Z0-9_]*$")], str] = {}
+    token_file: Path | None = None
+    days: int = Field(default=14, ge=1)
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> Cluster:
+        if (self.opencost is None) == (self.prometheus is None):
+            raise PydanticCustomError("usage", "a cluster has either opencost or prometheus")
+        return self
+
+
 class Budget(_Model):
     """An amount of money for each calendar month, and the shares of it at which to speak.
 
@@ -152,6 +175,7 @@ class Settings(_Model):
     spark_config: dict[str, str] = {}
     first_day: date = date(2019, 1, 1)
     sources: tuple[Source, ...] = ()
+    clusters: tuple[Cluster, ...] = ()
     rules: Path | None = None
     rates: Path | None = None
     rate_max_age_days: int = Field(default=7, ge=0)
@@ -220,6 +244,7 @@ class Settings(_Model):
     def _names_are_unique(self) -> Settings:
         for kind, names in (
             ("source", [s.name for s in self.sources]),
+            ("cluster", [c.name for c in self.clusters]),
             ("budget", [b.name for b in self.budgets]),
         ):
             twice = sorted({n for n in names if names.count(n) > 1})
@@ -307,11 +332,21 @@ def _resolved(settings: Settings, folder: Path) -> Settings:
         )
         for s in settings.sources
     )
+    clusters = tuple(
+        c.model_copy(
+            update={
+                "opencost": c.opencost and absolute(c.opencost),
+                "token_file": c.token_file and absolute(c.token_file),
+            }
+        )
+        for c in settings.clusters
+    )
     return settings.model_copy(
         update={
             **_resolved_home(settings, absolute),
             "rules": settings.rules and absolute(settings.rules),
             "rates": settings.rates and absolute(settings.rates),
             "sources": sources,
+            "clusters": clusters,
         }
     )

@@ -10,8 +10,11 @@ from typing import TypeVar
 
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
+from finops_pipeline.allocate.clusters import SHARE, Cluster
+from finops_pipeline.allocate.entries import Dated
 from finops_pipeline.allocate.in_force import Calendar, RulesOfDay
-from finops_pipeline.allocate.rules import Below, Dated, Rules, TagRule
+from finops_pipeline.allocate.pools import Below, Pool
+from finops_pipeline.allocate.rules import Rules, TagRule
 from finops_pipeline.allocate.terms import UNALLOCATED, compared, fold
 
 _Place = tuple[str | int, ...]
@@ -31,9 +34,20 @@ def findings(rules: Rules) -> Iterator[InitErrorDetails]:
     yield from _pools(rules)
 
 
+def _shared(rules: Rules) -> Iterator[tuple[_Place, Pool]]:
+    """Pools and clusters, each with its place in the file."""
+    yield from ((("pools", i), pool) for i, pool in enumerate(rules.pools))
+    yield from ((("clusters", i), cluster) for i, cluster in enumerate(rules.clusters))
+
+
+def _drivers(pool: Pool) -> str:
+    """What the drivers are called there."""
+    return "otherwise" if isinstance(pool, Cluster) else "drivers"
+
+
 def _reserved(rules: Rules) -> Iterator[InitErrorDetails]:
     owners: _Places = [(("owners", i, "name"), one.name) for i, one in enumerate(rules.owners)]
-    pools: _Places = [(("pools", i, "name"), one.name) for i, one in enumerate(rules.pools)]
+    pools: _Places = [((*place, "name"), pool.name) for place, pool in _shared(rules)]
     for place, name in owners + pools:
         if fold(name) == UNALLOCATED:
             yield _finding("is reserved for cost without an owner; use another name", place, name)
@@ -42,12 +56,21 @@ def _reserved(rules: Rules) -> Iterator[InitErrorDetails]:
         if fold(name) in owned:
             where = _text(owned[fold(name)])
             yield _finding(f"is an owner already ({where}); use another name", place, name)
+    called = {fold(pool.name): f"pools.{i}" for i, pool in enumerate(rules.pools)}
+    for i, cluster in enumerate(rules.clusters):
+        if taken := called.get(fold(cluster.name)):
+            place = ("clusters", i, "name")
+            yield _finding(f"is a pool already ({taken}); use another name", place, cluster.name)
+    for place, name in owners if rules.clusters else ():
+        if name == SHARE:
+            yield _finding("is what clusters share their idle by; use another name", place, name)
 
 
 def _given_twice(rules: Rules) -> Iterator[InitErrorDetails]:
     """Entries of one name that hold on the same day."""
     yield from _overlapping(rules.owners, "owners", "name", lambda one: [fold(one.name)])
     yield from _overlapping(rules.pools, "pools", "name", lambda one: [fold(one.name)])
+    yield from _overlapping(rules.clusters, "clusters", "name", lambda one: [fold(one.name)])
     yield from _overlapping(rules.places, "places", "name", lambda one: [fold(one.name)])
     yield from _overlapping(
         rules.scopes, "scopes", "path", lambda one: [f"{fold(one.provider or '')}:{one.path}"]
@@ -91,16 +114,16 @@ def _unknown(rules: Rules) -> Iterator[InitErrorDetails]:
     for place, name in _owners_named(rules):
         if name not in owners:
             yield _finding(f"must be one of owners ({known}), or be added there", place, name)
-    takers = owners | {pool.name for pool in rules.pools}
+    takers = owners | {pool.name for _, pool in _shared(rules)}
     for place, name in _takers_named(rules):
         if name not in takers:
             known = ", ".join(sorted(takers)) or "none yet"
             yield _finding(f"must be an owner or a pool ({known}), or be added", place, name)
-    for i, pool in enumerate(rules.pools):
+    for of_pool, pool in _shared(rules):
         for j, driver in enumerate(pool.drivers):
             if driver.weights is not None and driver.weights not in rules.weights:
                 known = ", ".join(sorted(rules.weights)) or "none yet"
-                place = ("pools", i, "drivers", j, "weights")
+                place = (*of_pool, _drivers(pool), j, "weights")
                 yield _finding(f"must be one of weights ({known})", place, driver.weights)
 
 
@@ -117,20 +140,24 @@ def _owners_named(rules: Rules) -> Iterator[tuple[_Place, str]]:
     for i, rule in enumerate(rules.scopes):
         if rule.owner is not None:
             yield ("scopes", i, "owner"), rule.owner
-    for i, pool in enumerate(rules.pools):
+    for of_pool, pool in _shared(rules):
         for j, recipient in enumerate(pool.recipients):
             if isinstance(recipient, Below):
-                yield ("pools", i, "recipients", j, "below"), recipient.below
+                yield (*of_pool, "recipients", j, "below"), recipient.below
+    for i, cluster in enumerate(rules.clusters):
+        for policy in ("idle", "overhead"):
+            if (named := getattr(cluster, policy)) not in (SHARE, UNALLOCATED):
+                yield ("clusters", i, policy), named
 
 
 def _takers_named(rules: Rules) -> Iterator[tuple[_Place, str]]:
-    for i, pool in enumerate(rules.pools):
+    for of_pool, pool in _shared(rules):
         for j, driver in enumerate(pool.drivers):
             for name in driver.fixed or ():
-                yield ("pools", i, "drivers", j, "fixed", name), name
+                yield (*of_pool, _drivers(pool), j, "fixed", name), name
         for j, recipient in enumerate(pool.recipients):
             if isinstance(recipient, str):
-                yield ("pools", i, "recipients", j), recipient
+                yield (*of_pool, "recipients", j), recipient
     for table, weights in rules.weights.items():
         for i, row in enumerate(weights.rows):
             yield ("weights", table, i, "owner"), row.owner
@@ -172,17 +199,17 @@ def _parents(rules: Rules) -> Iterator[InitErrorDetails]:
 
 def _pools(rules: Rules) -> Iterator[InitErrorDetails]:
     """Pools that feed themselves, on any day, or that feed one that keeps to what is the same."""
-    names = [pool.name for pool in rules.pools]
+    places = {pool.name: place for place, pool in _shared(rules)}
     for of_day in Calendar(rules).stretches():
         feeds = {name: _fed(of_day, name) for name in of_day.pools}
         for cycle in _cycles(feeds):
-            place = ("pools", names.index(cycle[0]), "recipients")
+            place = (*places[cycle[0]], "recipients")
             yield _finding(f"the pool feeds itself: {' → '.join(cycle)}", place, cycle[1])
             return
         for name, fed in feeds.items():
             for other in fed:
                 if of_day.pools[other].same:
-                    place = ("pools", names.index(name), "recipients")
+                    place = (*places[name], "recipients")
                     yield _finding(
                         "a pool with a driver that has `same` takes no cost of another pool, "
                         "which is the same as nothing; name owners, or another pool",
@@ -194,12 +221,12 @@ def _pools(rules: Rules) -> Iterator[InitErrorDetails]:
 
 def _weights_of_pools(rules: Rules) -> Iterator[InitErrorDetails]:
     """Weights of pools that take no part: all owners do without being named, pools do not."""
-    names = {pool.name for pool in rules.pools}
-    for i, pool in enumerate(rules.pools):
+    names = {pool.name for _, pool in _shared(rules)}
+    for of_pool, pool in _shared(rules):
         for j, driver in enumerate(pool.drivers):
             for name in driver.fixed or ():
                 if name in names and name not in pool.recipients:
-                    place = ("pools", i, "drivers", j, "fixed", name)
+                    place = (*of_pool, _drivers(pool), j, "fixed", name)
                     yield _finding("is a pool: name it among recipients too", place, name)
 
 

@@ -10,7 +10,10 @@ from datetime import date, timedelta
 from functools import cached_property
 from typing import TypeVar
 
-from finops_pipeline.allocate.rules import Below, Dated, Pool, Rules, WeightRow, WeightTable
+from finops_pipeline.allocate.clusters import Cluster
+from finops_pipeline.allocate.entries import Dated
+from finops_pipeline.allocate.pools import Below, Pool, WeightRow, WeightTable
+from finops_pipeline.allocate.rules import Rules
 
 D = TypeVar("D", bound=Dated)
 
@@ -30,8 +33,23 @@ class RulesOfDay:
 
     @cached_property
     def pools(self) -> dict[str, Pool]:
-        """The pools by name."""
-        return {pool.name: pool for pool in self.rules.pools}
+        """The pools by name, clusters among them."""
+        return {pool.name: pool for pool in (*self.rules.pools, *self.rules.clusters)}
+
+    @cached_property
+    def clusters(self) -> dict[str, Cluster]:
+        """The clusters by name."""
+        return {cluster.name: cluster for cluster in self.rules.clusters}
+
+    def fed(self, pool: str) -> frozenset[str]:
+        """The pool, and all pools that it feeds, however far."""
+        found, todo = set[str](), [pool]
+        while todo:
+            name = todo.pop()
+            if name in self.pools and name not in found:
+                found.add(name)
+                todo += self.recipients(self.pools[name])
+        return frozenset(found)
 
     @cached_property
     def owners(self) -> frozenset[str]:
@@ -90,9 +108,14 @@ class Calendar:
         yield from (self.on(start) for start in self._starts)
 
 
+def _dated(rules: Rules) -> Iterator[Dated]:
+    yield from (*rules.owners, *rules.tags, *rules.places, *rules.scopes)
+    yield from (*rules.clusters, *rules.pools)
+
+
 def _starts(rules: Rules) -> Iterator[date]:
     """Every day on which something begins to hold, or holds no more."""
-    for one in (*rules.owners, *rules.tags, *rules.places, *rules.scopes, *rules.pools):
+    for one in _dated(rules):
         if one.since:
             yield one.since
         if one.until and one.until < date.max:
@@ -119,6 +142,7 @@ def _rules_on(rules: Rules, day: date) -> RulesOfDay:
         "tags": held(rules.tags),
         "places": held(rules.places),
         "scopes": held(rules.scopes),
+        "clusters": held(rules.clusters),
         "pools": held(rules.pools),
         "weights": weights,
     }

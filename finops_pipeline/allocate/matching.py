@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Generic, Protocol, TypeVar
 
-from finops_pipeline.allocate.rules import TAG
+from finops_pipeline.allocate.entries import TAG
 from finops_pipeline.allocate.subject import Subject, facts, position, quoted
 from finops_pipeline.allocate.terms import fold
 

@@ -1,4 +1,4 @@
-"""Whose a charge is: its tags decide first, then its place and scope, then the pools.
+"""Whose a charge is: a cluster's is split; else tags decide, then place and scope, then pools.
 
 One charge at a time, from the few facts that decide (`subject.py`). What each tier sees is in
 `tags.py` and `matching.py`; how the cost of a pool reaches owners is in `shares.py`.
@@ -7,17 +7,23 @@ One charge at a time, from the few facts that decide (`subject.py`). What each t
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
 from typing import Literal
 
+from finops_pipeline.allocate.clusters import SHARE, Cluster
+from finops_pipeline.allocate.entries import TAG
 from finops_pipeline.allocate.in_force import Calendar, RulesOfDay
 from finops_pipeline.allocate.matching import Matcher
-from finops_pipeline.allocate.rules import Pool, Rules
-from finops_pipeline.allocate.subject import Subject, position, read_tags
+from finops_pipeline.allocate.pools import Pool
+from finops_pipeline.allocate.rules import Rules
+from finops_pipeline.allocate.splits import split_of
+from finops_pipeline.allocate.subject import Subject, position, quoted, read_tags
 from finops_pipeline.allocate.tags import Scopes, TagTier
-from finops_pipeline.allocate.terms import UNALLOCATED
+from finops_pipeline.allocate.terms import UNALLOCATED, fold
+from finops_pipeline.allocate.workloads import KUBERNETES, by_policy, subject_of
 
 # Decisions kept in memory, so that it stays bounded however many subjects there are.
 _REMEMBERED = 1 << 16
@@ -64,6 +70,8 @@ class _DayDecider:
         present = [p for p in of_day.rules.places if p.owner not in of_day.absent]
         self._places = Matcher(present)
         self._pools = Matcher(of_day.rules.pools)
+        self._clusters = Matcher(of_day.rules.clusters)
+        self._owners = of_day.owners
         self.decide = lru_cache(_REMEMBERED)(self._decide)
 
     def _decide(self, subject: Subject) -> Decision:
@@ -72,6 +80,9 @@ class _DayDecider:
         inherited = {key: path for key, (_, path) in handed_down.items() if key not in billed}
         tags = billed | {key: handed_down[key][0] for key in inherited}
         effective = json.dumps(tags, sort_keys=True, ensure_ascii=False) if inherited else None
+        is_workload = subject.provider == KUBERNETES
+        if not is_workload and (found_cluster := self._clusters.first(subject, tags)):
+            return self._of_cluster(*found_cluster, subject, tags, effective)
         named, notes = self._tags.look(subject.provider, tags, inherited)
 
         def decision(
@@ -89,11 +100,41 @@ class _DayDecider:
         if scope := self._scopes.owner(subject.provider, subject.scope_path):
             owner, path = scope
             return decision(owner, "scope", f"scope {path}", position(subject.scope_path, path))
-        if found := self._pools.first(subject, tags):
+        if not is_workload and (found := self._pools.first(subject, tags)):
             pool, seen = found
             return decision(None, "pool", f"pool {pool.name}", seen, pool)
-        nothing = "no tag, scope or pool matches"
+        nothing = f"no tag{' or scope' if is_workload else ', scope or pool'} matches"
         return decision(UNALLOCATED, "unallocated", "none", nothing)
+
+    def _of_cluster(
+        self,
+        cluster: Cluster,
+        seen: str,
+        subject: Subject,
+        tags: Mapping[str, str],
+        effective: str | None,
+    ) -> Decision:
+        """To whom the workload belongs that the provider names; else to all that ran there."""
+        rule = f"cluster {cluster.name}"
+        split = split_of(tags)
+        means = None if split is None else split.means
+        if split and means == "workload" and fold(split.namespace) in map(fold, cluster.system):
+            means = "overhead"
+        policy = {"idle": cluster.idle, "overhead": cluster.overhead}.get(means or "", SHARE)
+        if split and means == "workload":
+            inner = self.decide(
+                subject_of(cluster.name, split.namespace, split.workload, split.tags)
+            )
+            tier, owner, why = inner.tier, inner.owner, f"{inner.rule}: {inner.evidence}"
+        elif split and policy != SHARE:
+            owner, why = by_policy(str(means), policy, self._owners)
+            tier = "unallocated" if owner == UNALLOCATED else "scope"
+        else:
+            note = f"; {TAG}{split.key} = {quoted(split.namespace)}" if split else ""
+            part = part_of(cluster, subject)
+            return Decision(None, cluster.name, "pool", rule, seen + note, part, effective)
+        evidence = f"{seen}; {TAG}{split.key} = {quoted(split.namespace)}; {why}"
+        return Decision(owner, None, tier, rule, evidence, "", effective)
 
 
 def part_of(pool: Pool, subject: Subject) -> str:

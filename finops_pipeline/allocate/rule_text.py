@@ -6,14 +6,16 @@ import json
 from collections.abc import Iterator
 from datetime import date
 
-from finops_pipeline.allocate.rules import Dated, Rules
+from finops_pipeline.allocate.entries import Dated
+from finops_pipeline.allocate.rules import Rules
 from finops_pipeline.allocate.terms import fold
 
 
 def rule_text(rules: Rules, rule: str, day: date, provider: str) -> str | None:
     """The rule as JSON; None for a decision that rests on no rule.
 
-    `rule` is as `ownership` has it: `tag KEY`, `place NAME`, `scope PATH` or `pool NAME`.
+    `rule` is as `ownership` has it: `tag KEY`, `place NAME`, `scope PATH`, `cluster NAME` or
+    `pool NAME`.
     """
     kind, _, name = rule.partition(" ")
     for found in _named(rules, kind, name, provider):
@@ -36,5 +38,7 @@ def _named(rules: Rules, kind: str, name: str, provider: str) -> Iterator[Dated]
                 yield scope
     elif kind == "place":
         yield from (place for place in rules.places if place.name == name)
+    elif kind == "cluster":
+        yield from (cluster for cluster in rules.clusters if cluster.name == name)
     elif kind == "pool":
         yield from (pool for pool in rules.pools if pool.name == name)

@@ -11,16 +11,17 @@ import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
 from finops_pipeline.allocate.in_force import RulesOfDay
-from finops_pipeline.allocate.rules import Driver, Pool
+from finops_pipeline.allocate.pools import Driver, Pool
 from finops_pipeline.allocate.terms import UNALLOCATED, plain_weight
 from finops_pipeline.allocate.weights import EXACT, DayOfDirects
+from finops_pipeline.allocate.workloads import Taker, Weighed
 
 LAST_KNOWN = "last known"
 
@@ -33,7 +34,9 @@ class Share:
 
     `fraction` is the part before rounding; `weight` is in units of the driver, None where the part
     is not by a weight of the owner's own. `route` says, where the part comes through other pools,
-    how it came: a JSON list of steps.
+    how it came: a JSON list of steps. Of a cluster, an owner
+    takes a part for each of its workloads: `cluster`, `namespace`, `workload`, and the `facts`
+    about it.
     """
 
     pool: str
@@ -46,6 +49,10 @@ class Share:
     fraction: str
     pool_part: str = ""
     route: str | None = None
+    cluster: str | None = None
+    namespace: str | None = None
+    workload: str | None = None
+    facts: str | None = None
 
     @property
     def share(self) -> Decimal:
@@ -62,6 +69,7 @@ class Known:
 
 
 Earlier = Callable[[str, str], Known | None]
+Clusters = Callable[[str], Weighed]
 
 
 @dataclass(frozen=True)
@@ -69,22 +77,29 @@ class _Split:
     """A pool's parts by taker, an owner or a pool, and by which driver."""
 
     driver: str
-    parts: Mapping[str, Fraction]
-    weights: Mapping[str, Decimal]
+    parts: Mapping[Taker, Fraction]
+    weights: Mapping[Taker, Decimal]
+    facts: Mapping[Taker, str] = field(default_factory=dict)
 
 
 class DayOfShares:
     """Shares of the pools of one charge day.
 
-    `earlier` gives the shares of the last day before on which a pool was split by a weight.
+    `earlier` gives the shares of the last day before on which a pool was split by a weight,
+    `clusters` the parts of a cluster by its usage of the day.
     """
 
     def __init__(
-        self, of_day: RulesOfDay, directs: DayOfDirects, earlier: Earlier = lambda pool, part: None
+        self,
+        of_day: RulesOfDay,
+        directs: DayOfDirects,
+        earlier: Earlier = lambda pool, part: None,
+        clusters: Clusters = lambda cluster: Weighed(),
     ) -> None:
         self._rules = of_day
         self._directs = directs
         self._earlier = earlier
+        self._clusters = clusters
         self.rests_on: dict[tuple[str, str], Known] = {}  # earlier shares that were taken
 
     def shares(self, name: str, part: str = "") -> list[Share]:
@@ -95,22 +110,25 @@ class DayOfShares:
         """
         split = self._split(self._rules.pools[name], part)
         routes = list(self._routes(name, split))
-        ends: dict[str, Fraction] = defaultdict(Fraction)
-        for owner, fraction, _ in routes:
-            ends[owner] += fraction
-        through = {owner for owner, _, steps in routes if len(steps) > 1}
+        ends: dict[Taker, Fraction] = defaultdict(Fraction)
+        for taker, fraction, _, _ in routes:
+            ends[taker] += fraction
+        through = {taker for taker, _, steps, _ in routes if len(steps) > 1}
+        facts = {taker: told for taker, _, _, told in routes}
         taken: list[Share] = []
         running, before = Fraction(0), _decimal(0)
-        for owner, fraction in sorted(ends.items()):
+        for taker, fraction in sorted(ends.items()):
             running += fraction
             after = _decimal(_steps(running))
             if after > before:
-                steps = [s for o, _, s in routes if o == owner] if owner in through else None
-                weight = split.weights.get(owner)
+                steps = [s for t, _, s, _ in routes if t == taker] if taker in through else None
+                weight = split.weights.get(taker)
                 share = Share(
-                    name, owner, len(taken) + 1, split.driver, weight, before, after,
+                    name, taker.name, len(taken) + 1, split.driver, weight, before, after,
                     f"{fraction.numerator}/{fraction.denominator}", part,
                     None if steps is None else json.dumps(steps, ensure_ascii=False),
+                    taker.cluster or None, taker.namespace or None, taker.workload or None,
+                    facts[taker],
                 )  # fmt: skip
                 taken.append(share)
             before = after
@@ -118,25 +136,27 @@ class DayOfShares:
 
     def _routes(
         self, name: str, split: _Split
-    ) -> Iterator[tuple[str, Fraction, list[dict[str, str]]]]:
-        """Each way on which a part of a pool reaches an owner: its fraction, and its steps."""
+    ) -> Iterator[tuple[Taker, Fraction, list[dict[str, str]], str | None]]:
+        """Each way on which a part of a pool reaches an owner: fraction, steps, what is known."""
         for taker, fraction in sorted(split.parts.items()):
             step = {
                 "pool": name,
-                "to": taker,
+                "to": "/".join(filter(None, taker)),
                 "driver": split.driver,
                 "fraction": f"{fraction.numerator}/{fraction.denominator}",
             }
             if taker in split.weights:
                 step["weight"] = format(split.weights[taker].normalize(), "f")
-            if taker not in self._rules.pools or split.driver.startswith(LAST_KNOWN):
-                yield taker, fraction, [step]
+            if taker.name not in self._rules.pools or split.driver.startswith(LAST_KNOWN):
+                yield taker, fraction, [step], split.facts.get(taker)
                 continue
-            inner = self._split(self._rules.pools[taker], "")
-            for owner, of_inner, steps in self._routes(taker, inner):
-                yield owner, fraction * of_inner, [step, *steps]
+            inner = self._split(self._rules.pools[taker.name], "")
+            for end, of_inner, steps, facts in self._routes(taker.name, inner):
+                yield end, fraction * of_inner, [step, *steps], facts
 
     def _split(self, pool: Pool, part: str) -> _Split:
+        if by_usage := self._by_usage(pool):
+            return by_usage
         takers = self._rules.recipients(pool)
         values = json.loads(part) if part else {}
         for driver in pool.drivers:
@@ -147,10 +167,18 @@ class DayOfShares:
                 kept = {t: weights[t] for t in takers if t in weights and t != pool.name}
                 if driver.kind == "even":
                     kept = {t: Decimal(1) for t in takers}
-                found = _Split(driver.text, _parts(kept), kept) if kept else None
+                found = _by_weights(driver.text, kept) if kept else None
             if found is not None:
                 return found
-        return _Split(UNALLOCATED, {UNALLOCATED: Fraction(1)}, {})
+        return _Split(UNALLOCATED, {Taker(UNALLOCATED): Fraction(1)}, {})
+
+    def _by_usage(self, pool: Pool) -> _Split | None:
+        """A cluster by what its workloads had on the day; None where that is not known."""
+        cluster = self._rules.clusters.get(pool.name)
+        found = Weighed() if cluster is None else self._clusters(pool.name)
+        if cluster is None or not found.parts:
+            return None
+        return _Split(cluster.driver, found.parts, found.weights, found.facts)
 
     def _weights(self, driver: Driver, values: Mapping[str, str | None]) -> Mapping[str, Decimal]:
         if driver.fixed is not None:
@@ -162,16 +190,22 @@ class DayOfShares:
         return self._directs.weights(driver.usage, driver.same, values)
 
     def _last_known(self, pool: Pool, part: str) -> _Split | None:
-        """The shares of the last day that had any, among those who are owners today."""
+        """The shares of the last day that had any, among those who are owners today.
+
+        What of a cluster was left unallocated then is so now.
+        """
         known = self._earlier(pool.name, part)
         if known is None:
             return None
-        kept = {o: f for o, f in known.fractions.items() if o in self._rules.owners}
+        among = self._rules.owners
+        if pool.name in self._rules.clusters:
+            among |= {UNALLOCATED}
+        kept = {o: f for o, f in known.fractions.items() if o in among}
         whole = sum(kept.values(), Fraction(0))
         if not whole:
             return None
         self.rests_on[pool.name, part] = known
-        parts = {owner: fraction / whole for owner, fraction in kept.items()}
+        parts = {Taker(owner): fraction / whole for owner, fraction in kept.items()}
         return _Split(f"{LAST_KNOWN} of {known.day.isoformat()}", parts, {})
 
 
@@ -199,7 +233,11 @@ def method_of(of_day: RulesOfDay, name: str) -> str:
             for driver in pool.drivers
         ]
         inner = [described(of_day.pools[t]) for t in takers if t in of_day.pools]
-        return [pool.name, list(takers) if telling else [], drivers, inner]
+        found: list[Any] = [pool.name, list(takers) if telling else [], drivers, inner]
+        how = {"measure", "weights", "idle", "overhead", "system"}
+        if pool.name in of_day.clusters:
+            found.append(pool.model_dump(mode="json", include=how))
+        return found
 
     content = json.dumps(described(of_day.pools[name]), sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:12]
@@ -213,9 +251,10 @@ def _among(driver: Driver, takers: tuple[str, ...]) -> Driver:
     return driver.model_copy(update={"fixed": fixed})
 
 
-def _parts(weights: Mapping[str, Decimal]) -> dict[str, Fraction]:
+def _by_weights(driver: str, weights: Mapping[str, Decimal]) -> _Split:
     total = sum(map(Fraction, weights.values()), Fraction(0))
-    return {taker: Fraction(weight) / total for taker, weight in weights.items()}
+    parts = {Taker(name): Fraction(weight) / total for name, weight in weights.items()}
+    return _Split(driver, parts, {Taker(name): weight for name, weight in weights.items()})
 
 
 def _steps(share: Fraction) -> int:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from finops_pipeline.allocate.rules import COLUMNS, TAG
+from finops_pipeline.allocate.entries import COLUMNS, TAG
 from finops_pipeline.allocate.terms import fold
 
 

@@ -182,6 +182,12 @@ def tables() -> dict[str, Table]:
         ),
         allocated,
         Table(
+            "cluster_usage",
+            "What the workloads of a Kubernetes cluster requested and used, and its capacity.",
+            _columns(own("cluster_usage")),
+            ("cluster", "charge_day"),
+        ),
+        Table(
             "rule_sets",
             "Every set of allocation rules that made a figure, by its hash; only ever added to.",
             _columns(own("rule_sets")),

@@ -12,7 +12,7 @@ from datetime import date
 
 import dagster as dg
 
-from finops_pipeline.config import Source
+from finops_pipeline.config import Cluster, Source
 from finops_pipeline.contracts.formats import formats
 from finops_pipeline.contracts.tables import Table, tables
 from finops_pipeline.ingest.ledger import LedgerEntry
@@ -43,6 +43,11 @@ def source_assets(
 def key(source: Source, name: str) -> dg.AssetKey:
     """The asset key of a source's table."""
     return dg.AssetKey([source.slug, name])
+
+
+def usage_key(cluster: Cluster) -> dg.AssetKey:
+    """The asset key of a cluster's usage."""
+    return dg.AssetKey(["cluster_usage", cluster.name.replace("-", "_")])
 
 
 def _kind(source: Source) -> str:
@@ -236,7 +241,7 @@ def _allocate_and_store(
                 tables()["shares"],
                 "allocate",
                 days,
-                [costs, ownership],
+                [costs, ownership, *map(usage_key, pipeline.settings.clusters)],
                 {"deltalake", "python"},
             ),
             spec(

@@ -13,6 +13,7 @@ from finops_pipeline.orchestration.automation import (
     new_reports_sensor,
     stale_days_sensor,
 )
+from finops_pipeline.orchestration.clusters import cluster_assets
 from finops_pipeline.orchestration.company import company_assets
 from finops_pipeline.orchestration.freshness import freshness_check, freshness_schedule
 from finops_pipeline.orchestration.maintenance import maintenance_asset, maintenance_schedule
@@ -32,7 +33,12 @@ def build_definitions(settings: Settings) -> dg.Definitions:
         sensors += [new_reports_sensor(pipeline, source), stale_days_sensor(pipeline, source)]
     freshness = [freshness_check(pipeline, s) for s in settings.sources]
     return dg.Definitions(
-        assets=[*assets, *company_assets(pipeline, days), maintenance_asset(settings)],
+        assets=[
+            *assets,
+            *cluster_assets(pipeline, days),
+            *company_assets(pipeline, days),
+            maintenance_asset(settings),
+        ],
         asset_checks=freshness,
         schedules=[
             daily_schedule(pipeline),

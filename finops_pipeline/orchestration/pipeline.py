@@ -16,10 +16,11 @@ from filelock import FileLock
 
 from finops_pipeline.allocate.load import load_rules
 from finops_pipeline.allocate.rules import Rules
-from finops_pipeline.config import WORK, Settings, Source
+from finops_pipeline.config import WORK, Cluster, Settings, Source
 from finops_pipeline.engine.duckdb import DuckDBEngine
 from finops_pipeline.engine.kept import keep_in
 from finops_pipeline.engine.protocol import Engine
+from finops_pipeline.ingest.cluster_usage import ClusterUsage
 from finops_pipeline.ingest.ledger import Ledger
 from finops_pipeline.ingest.location import Location, open_location
 from finops_pipeline.ingest.run import Ingest
@@ -30,6 +31,11 @@ from finops_pipeline.normalize.rates import Rates
 from finops_pipeline.normalize.run import Normalize
 from finops_pipeline.normalize.stage import Stager
 from finops_pipeline.store.run import Store
+
+
+def usage_lock(cluster: Cluster) -> str:
+    """What a run holds that changes the usage of a cluster."""
+    return f"cluster {cluster.name}"
 
 
 @dataclass(frozen=True)
@@ -110,6 +116,10 @@ class Pipeline:
         from finops_pipeline.ingest.breaker import GuardedLocation
 
         return GuardedLocation(place, self.home.path / "breakers" / f"{source.name}.json")
+
+    def usage(self, cluster: Cluster) -> ClusterUsage:
+        """Ingest for the usage of a cluster."""
+        return ClusterUsage(self.home, cluster)
 
     def normalize(self, source: Source, engine: Engine) -> Normalize:
         """Normalize for a source."""

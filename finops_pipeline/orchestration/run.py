@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from finops_pipeline.actuate.run import Actuate
-from finops_pipeline.config import Settings, Source
+from finops_pipeline.config import Cluster, Settings, Source
 from finops_pipeline.ingest.location import AccessRefused, IngestError
 from finops_pipeline.ingest.scopes import read_scopes, store_scopes
 from finops_pipeline.lake.room import NoRoom, no_room
 from finops_pipeline.orchestration.findings import findings, tell
-from finops_pipeline.orchestration.pipeline import Pipeline
+from finops_pipeline.orchestration.pipeline import Pipeline, usage_lock
 from finops_pipeline.store.catalogue import catalogue_is_current
 from finops_pipeline.store.rollups import Rollups
 
@@ -106,6 +106,8 @@ class Run:
         return self.report
 
     def _all(self) -> None:
+        for cluster in self.settings.clusters:
+            self._usage(cluster)
         for source in self._sources():
             before = findings(self.pipeline, source)
             try:
@@ -133,6 +135,17 @@ class Run:
         self._materialize(
             f"{source.name}: {len(new)} new reports", [f"{source.slug}/raw_reports"], days
         )
+
+    def _usage(self, cluster: Cluster) -> None:
+        """What ran on a cluster; days without it are split otherwise until it is there."""
+        usage = self.pipeline.usage(cluster)
+        with self.pipeline.working_on(usage_lock(cluster)):
+            due = usage.due(datetime.now(UTC).date(), self.settings.first_day)
+            loaded = usage.load(self._due(due))
+        if loaded.days:
+            first, last = min(loaded.days), max(loaded.days)
+            self.progress(f"cluster {cluster.name}: {len(loaded.days)} days, {first} to {last}")
+        self.report.problems += loaded.problems
 
     def _inventory(self, source: Source) -> None:
         try:

@@ -119,6 +119,7 @@ class _Case:
         charges: Sequence[Charge],
         more_raw: int,
     ) -> Explanation:
+        own = next((s for s in shares if _is_of(figure, s)), None)
         whole = {name: _sum(c.amounts[name] for c in charges) for name in METRICS}
         return Explanation(
             allocation_id=figure["x_AllocationId"],
@@ -140,6 +141,7 @@ class _Case:
                 rule_set=figure["x_RuleSet"],
             ),
             shares=tuple(shares),
+            own_share=own,
             rate=Rate(
                 figure["x_ExchangeRate"],
                 figure["x_ExchangeRateDate"],
@@ -150,7 +152,7 @@ class _Case:
             whole=whole,
             charges=tuple(charges),
             more_raw=more_raw,
-            differences=tuple(_differences(figure, whole, len(charges), shares)),
+            differences=tuple(_differences(figure, whole, len(charges), shares, own)),
         )
 
     def _rule_text(self, figure: Row) -> str | None:
@@ -310,7 +312,7 @@ def _sum(values: Iterable[Decimal | None]) -> Decimal | None:
 
 
 def _differences(
-    figure: Row, whole: Amounts, charges: int, shares: Sequence[PoolShare]
+    figure: Row, whole: Amounts, charges: int, shares: Sequence[PoolShare], own: PoolShare | None
 ) -> list[str]:
     """What of the figure is not what its charges and its share make."""
     found = []
@@ -318,7 +320,6 @@ def _differences(
         found.append(f"it sums {figure['x_ChargeCount']} charges; the lake has {charges} of them")
     before, after = Decimal(0), Decimal(1)
     if figure["x_Pool"] is not None:
-        own = next((s for s in shares if s.owner == figure["x_BusinessUnit"]), None)
         if own is None:
             return [*found, f"the table `shares` has no share of pool {figure['x_Pool']} for it"]
         before, after = own.share_before, own.share_after
@@ -332,6 +333,12 @@ def _differences(
         if made != figure[name]:
             found.append(f"{name} is {figure[name]}; its charges and share make {made}")
     return found
+
+
+def _is_of(figure: Row, share: PoolShare) -> bool:
+    """Whether the figure is the part of this share."""
+    taker = share.place or share.owner
+    return bool(figure["x_BusinessUnit"] == share.owner and figure["AllocatedResourceId"] == taker)
 
 
 def _methods(figure: Row) -> list[str]:

@@ -53,7 +53,8 @@ class Decision:
 class PoolShare:
     """One owner's part of the pool: between two running totals, and from which weight.
 
-    `route` says, where the part came through other pools, how: a JSON list of ways.
+    `route` says, where the part came through other pools, how: a JSON list of ways. Of a cluster
+    the part is for a workload of a namespace, and `facts` is what is known of it, as JSON.
     """
 
     owner: str
@@ -65,6 +66,15 @@ class PoolShare:
     share_after: Decimal
     share: Decimal
     route: str | None
+    cluster: str | None
+    namespace: str | None
+    workload: str | None
+    facts: str | None
+
+    @property
+    def place(self) -> str:
+        """The workload of a cluster that the part is for, as AllocatedResourceId has it."""
+        return "/".join(filter(None, (self.cluster, self.namespace, self.workload)))
 
 
 @dataclass(frozen=True)
@@ -104,8 +114,9 @@ class Charge:
 class Explanation:
     """An allocated figure and everything it rests on.
 
-    `whole` is the sum of the charges, of which the owner takes `share`. `differences` says what
-    does not add up, exactly; `more_raw` how many charges have their report row not read.
+    `whole` is the sum of the charges, of which the owner takes `share`: `own_share` of `shares`.
+    `differences` says what does not add up, exactly; `more_raw` how many charges have their report
+    row not read.
     """
 
     allocation_id: str
@@ -117,6 +128,7 @@ class Explanation:
     share: Decimal
     decision: Decision
     shares: tuple[PoolShare, ...]
+    own_share: PoolShare | None
     rate: Rate
     whole: Amounts
     charges: tuple[Charge, ...]
@@ -206,9 +218,11 @@ def _decision(e: Explanation) -> str:
     )
     if not e.shares:
         return text
+    clusters = any(s.cluster for s in e.shares)
     rows = [
         (
-            f"{s.owner}{' <' if s.owner == e.owner else ''}",
+            f"{s.owner}{' <' if s == e.own_share else ''}",
+            *([s.place] if clusters else []),
             plain(s.share),
             s.fraction,
             _number(s.weight),
@@ -216,13 +230,25 @@ def _decision(e: Explanation) -> str:
         )
         for s in e.shares
     ]
-    table = text_table(("owner", "share", "exactly", "weight", "driver"), rows, (1, 2, 3))
-    return "\n".join([text, table, *_ways(e)])
+    head = ("owner", *(["workload"] if clusters else []), "share", "exactly", "weight", "driver")
+    numbers = [head.index(name) for name in ("share", "exactly", "weight")]
+    return "\n".join([text, text_table(head, rows, numbers), *_facts(e), *_ways(e)])
+
+
+def _facts(e: Explanation) -> list[str]:
+    """What is known of the workload that the part is for."""
+    if e.own_share is None or e.own_share.facts is None:
+        return []
+    facts = json.loads(e.own_share.facts)
+    hours = f"{facts['cpu_core_hours']} core hours, {facts['memory_gib_hours']} GiB hours"
+    labels = json.dumps(facts["labels"], ensure_ascii=False)
+    told = f"Workload: {e.own_share.place}: {hours}; {facts['evidence']}; labels {labels}"
+    return [_clean(told)]
 
 
 def _ways(e: Explanation) -> list[str]:
     """How this owner's part came through other pools."""
-    own = next((s for s in e.shares if s.owner == e.owner and s.route), None)
+    own = e.own_share
     found = []
     for way in json.loads(own.route or "[]") if own else ():
         steps = " → ".join(

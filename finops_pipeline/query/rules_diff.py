@@ -28,6 +28,7 @@ from finops_pipeline.lake.delta import LakeFile
 from finops_pipeline.lake.home import Home
 from finops_pipeline.store.allocated import allocated_sql, daily_sql
 from finops_pipeline.store.allocation import Allocated, allocate
+from finops_pipeline.store.cluster_usage import ClusterUsage
 from finops_pipeline.store.earlier import EarlierShares
 
 _CHUNK = 500_000  # charges that are worked on at a time
@@ -122,14 +123,15 @@ def _of_source(
     earlier = [
         EarlierShares(both.home.table("shares"), both.source, wanted) for _ in ("old", "new")
     ]
+    usage = ClusterUsage(both.home)
     changed: set[date] = set()
     for chunk in chunks(wanted, lambda d: sum(map(table.rows, files[d])), _CHUNK):
         locations = [table.location(f) for d in chunk for f in files[d]]
         both.engine.bind_files("charges", table.table, locations)
         both.engine.make("daily", daily_sql())
-        then = allocate(both.engine, both.source, both.old, earlier[0])
+        then = allocate(both.engine, both.source, both.old, earlier[0], usage)
         both.engine.make(f"{_COSTS} then", allocated_sql())
-        now = allocate(both.engine, both.source, both.new, earlier[1])
+        now = allocate(both.engine, both.source, both.new, earlier[1], usage)
         both.engine.make(f"{_COSTS} now", allocated_sql())
         touched, pairs = _pairs(then, now)
         changed |= touched
@@ -164,7 +166,10 @@ def _pairs(then: Allocated, now: Allocated) -> tuple[set[date], pa.Table]:
 
 
 def _split_otherwise(then: pa.Table, now: pa.Table) -> set[date]:
-    names = ("charge_day", "pool", "pool_part", "owner", "share_before", "share_after")
+    names = (
+        "charge_day", "pool", "pool_part", "owner", "namespace", "workload", "share_before",
+        "share_after",
+    )  # fmt: skip
     sides = [{tuple(row.values()) for row in t.select(names).to_pylist()} for t in (then, now)]
     return {row[0] for row in sides[0] ^ sides[1]}
 

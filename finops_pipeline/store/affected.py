@@ -30,7 +30,8 @@ from finops_pipeline.engine.kept import kept
 from finops_pipeline.engine.protocol import Engine
 from finops_pipeline.lake.home import Home
 from finops_pipeline.store.allocated import SUBJECT
-from finops_pipeline.store.allocation import used_fingerprint
+from finops_pipeline.store.allocation import clusters_of, used_fingerprint
+from finops_pipeline.store.cluster_usage import ClusterUsage
 from finops_pipeline.store.earlier import EarlierShares
 
 _DECIDED = ("effective_tags", "owner", "pool", "pool_part", "tier", "rule", "evidence")
@@ -38,7 +39,12 @@ _OWNERSHIP, _OTHERWISE = "ownership held against rules", "decisions made otherwi
 
 
 def affected_days(
-    home: Home, engine: Engine, source: str, decider: Decider, days: Mapping[date, str]
+    home: Home,
+    engine: Engine,
+    source: str,
+    decider: Decider,
+    days: Mapping[date, str],
+    usage: ClusterUsage,
 ) -> set[date]:
     """The stored days whose owners or pools the rules of now would decide otherwise.
 
@@ -55,19 +61,29 @@ def affected_days(
         alike[decider.calendar.stretch(day), f"{day:%Y-%m}"].append(day)
     for some in alike.values():
         names = [(day.isoformat(), days[day]) for day in some]
-        made_from = source, decider.calendar.on(some[0]).hash, names
+        of_day = decider.calendar.on(some[0])
+        clusters = clusters_of(of_day, of_day.pools)
+        used = [usage.fingerprint(clusters, day) for day in some]
+        made_from = source, of_day.hash, names, used
         name = hashlib.sha256(repr(made_from).encode()).hexdigest()[:40]
-        text = kept("affected", name, partial(_otherwise, home, engine, source, decider, some))
+        made = partial(_otherwise, home, engine, source, decider, some, usage)
+        text = kept("affected", name, made)
         found |= {date.fromisoformat(day) for day in text.split()}
     return found
 
 
 def _otherwise(
-    home: Home, engine: Engine, source: str, decider: Decider, days: Sequence[date]
+    home: Home,
+    engine: Engine,
+    source: str,
+    decider: Decider,
+    days: Sequence[date],
+    usage: ClusterUsage,
 ) -> str:
     """Those of the days of one stretch that would be made otherwise, as text."""
     found = _decided_otherwise(home, engine, source, decider, days)
-    found |= _split_otherwise(home, source, decider, [d for d in days if d not in found])
+    left = [d for d in days if d not in found]
+    found |= _split_otherwise(home, source, decider, left, usage)
     return " ".join(sorted(day.isoformat() for day in found))
 
 
@@ -106,7 +122,9 @@ def _same(row: dict[str, Any], decider: Decider, day: date) -> bool:
     return all(getattr(made, name) == row[name] for name in _DECIDED)
 
 
-def _split_otherwise(home: Home, source: str, decider: Decider, days: Sequence[date]) -> set[date]:
+def _split_otherwise(
+    home: Home, source: str, decider: Decider, days: Sequence[date], usage: ClusterUsage
+) -> set[date]:
     table = home.table("shares")
     known = {f.partition[1]: f for f in table.files(source)}
     found = set()
@@ -114,27 +132,64 @@ def _split_otherwise(home: Home, source: str, decider: Decider, days: Sequence[d
         rows = table.read(known[day.isoformat()]).to_pylist() if day.isoformat() in known else []
         of_day = decider.calendar.on(day)
         methods = {(row["pool"], row["method"]) for row in rows}
-        if any(p not in of_day.pools or method_of(of_day, p) != m for p, m in methods):
+        if any(
+            p not in of_day.pools or method_of(of_day, p) != m for p, m in methods
+        ) or _taken_otherwise(rows, decider, day, usage):
             found.add(day)
     return found
 
 
-def earlier_fingerprint(
-    home: Home, source: str, decider: Decider, day: date, earlier: EarlierShares
+def _taken_otherwise(
+    rows: Sequence[Mapping[str, Any]], decider: Decider, day: date, usage: ClusterUsage
+) -> bool:
+    """Whether workloads of a cluster would have other owners: what they rest on is no charge."""
+    of_day = decider.calendar.on(day)
+    stored = {_taken(row) for row in rows if row["namespace"] is not None}
+    reached = clusters_of(of_day, {row["pool"] for row in rows})
+    if not reached:
+        return False
+    weighed = usage.weighing(decider, day)
+    parts = {name: weighed(name) for name in reached}
+    now = {
+        (t.name, t.cluster, t.namespace, t.workload or None, one.facts[t])
+        for one in parts.values()
+        for t in one.parts
+    }
+    return bool(stored - now)
+
+
+def _taken(row: Mapping[str, Any]) -> tuple[str | None, ...]:
+    return tuple(row[name] for name in ("owner", "cluster", "namespace", "workload", "facts"))
+
+
+def rests_on_fingerprint(
+    home: Home,
+    source: str,
+    decider: Decider,
+    day: date,
+    earlier: EarlierShares,
+    usage: ClusterUsage,
 ) -> str:
-    """The fingerprint of the earlier shares that a stored day would rest on now."""
+    """The fingerprint of the earlier shares and the usage that a stored day would rest on now."""
     table = home.table("shares")
     of_day = decider.calendar.on(day)
     used: dict[tuple[str, str], Known] = {}
+    pools: set[str] = set()
     for file in table.files(source, day.isoformat()):
         for row in table.read(file).to_pylist():
             pool = of_day.pools.get(row["pool"])
+            pools |= {pool.name} if pool else set()
             if pool is None or not _reached_last_known(pool.drivers, row["driver"]):
                 continue
-            made = DayOfShares(of_day, DayOfDirects(()), lambda p, part: earlier.last(p, part, day))
+            made = DayOfShares(
+                of_day,
+                DayOfDirects(()),
+                lambda p, part: earlier.last(p, part, day),
+                usage.weighing(decider, day),
+            )
             made.shares(row["pool"], row["pool_part"])
             used |= made.rests_on
-    return used_fingerprint(used)
+    return used_fingerprint(used, usage.fingerprint(clusters_of(of_day, pools), day))
 
 
 def _reached_last_known(drivers: Sequence[Any], driver: str) -> bool:

@@ -163,13 +163,14 @@ def allocated_sql() -> Sql:
         x_Share=pooled.share,
         x_BusinessUnit=pooled.share_owner,
         AllocatedMethodId=pooled.method_id,
-        AllocatedResourceId=pooled.share_owner,
-        AllocatedResourceName=pooled.owner_path,
-        AllocatedTags=pooled.owner_tags,
+        AllocatedResourceId=pooled.taker,
+        AllocatedResourceName=pooled.taker_name,
+        AllocatedTags=pooled.taker_tags,
         AllocatedMethodDetails=pooled.details,
     )
     both = direct.union(split)
-    identity = [both[name] for name in (*GROUP, "x_BusinessUnit", "x_Rule", "x_OwnershipId")]
+    told_apart = ("x_BusinessUnit", "AllocatedResourceId", "x_Rule", "x_OwnershipId")
+    identity = [both[name] for name in (*GROUP, *told_apart)]
     schema = ibis_schema(tables()["allocated_costs"])
     complete = both.mutate(x_AllocationId=text_hash(identity))
     return Sql(
@@ -230,7 +231,7 @@ def _shares() -> ir.Table:
         {
             "charge_day": "date", "pool": str, "pool_part": str, "owner": str,
             "share_before": SHARE, "share_after": SHARE, "share": SHARE, "method_id": str,
-            "owner_path": str, "owner_tags": str, "details": str,
+            "taker": str, "taker_name": str, "taker_tags": str, "details": str,
         },
         name="pool shares",
     ).rename(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import partial
@@ -17,8 +17,9 @@ from typing import Any, Protocol
 import numpy as np
 import pyarrow as pa
 
+from finops_pipeline.allocate.entries import COLUMNS
+from finops_pipeline.allocate.in_force import RulesOfDay
 from finops_pipeline.allocate.ownership import Decider
-from finops_pipeline.allocate.rules import COLUMNS
 from finops_pipeline.allocate.shares import DayOfShares, Known, Share, method_of
 from finops_pipeline.allocate.subject import Subject
 from finops_pipeline.allocate.weights import DayOfDirects, Direct
@@ -26,24 +27,26 @@ from finops_pipeline.contracts.forms import arrow_schema
 from finops_pipeline.contracts.tables import tables
 from finops_pipeline.engine.protocol import Engine
 from finops_pipeline.store.allocated import SUBJECT, direct_sql, subjects_sql
+from finops_pipeline.store.cluster_usage import ClusterUsage
 from finops_pipeline.store.split_details import with_split_details
 
 NOTHING_EARLIER = "0" * 16
 _DECIDED = ("effective_tags", "owner", "pool", "pool_part", "tier", "rule", "evidence")
 
 Used = Mapping[tuple[str, str], Known]
+Usages = Sequence[tuple[str, str]]  # clusters, each with the fingerprint of its usage
 
 
 @dataclass(frozen=True)
 class Allocated:
     """What was decided: the rows of `ownership` and of `shares`, and which earlier shares count.
 
-    `earlier` has for each day a fingerprint of the earlier days' shares that its own rest on.
+    `rests_on` has for each day a fingerprint of what its shares rest on besides its charges.
     """
 
     ownership: pa.Table
     shares: pa.Table
-    earlier: Mapping[date, str]
+    rests_on: Mapping[date, str]
 
 
 class Earlier(Protocol):
@@ -56,24 +59,27 @@ class Earlier(Protocol):
         """Remember what a pool of a day came to: later days of this run may rest on it."""
 
 
-def allocate(engine: Engine, source: str, decider: Decider, earlier: Earlier) -> Allocated:
+def allocate(
+    engine: Engine, source: str, decider: Decider, earlier: Earlier, usage: ClusterUsage
+) -> Allocated:
     """Decide owners and shares of `daily`, day by day; binds `decisions` and `pool shares`."""
     ownership = _ownership(engine, decider)
     engine.keep("decisions", ownership)
-    rows, used = _shares(engine, source, decider, ownership, earlier)
+    rows, rests_on = _shares(engine, source, decider, ownership, earlier, usage)
     shares = pa.Table.from_pylist(rows, schema=arrow_schema(tables()["shares"]))
     engine.keep("pool shares", with_split_details(shares, decider))
-    return Allocated(ownership, shares, {day: used_fingerprint(u) for day, u in used.items()})
+    return Allocated(ownership, shares, rests_on)
 
 
-def used_fingerprint(used: Used) -> str:
-    """A fingerprint of the earlier shares that a day's shares rest on."""
-    if not used:
+def used_fingerprint(used: Used, usages: Usages) -> str:
+    """A fingerprint of the earlier shares and the usage of clusters that a day's shares rest on."""
+    if not used and not usages:
         return NOTHING_EARLIER
-    content = [
+    content: list[tuple[Any, ...]] = [
         (pool, part, known.day.isoformat(), sorted((o, str(f)) for o, f in known.fractions.items()))
         for (pool, part), known in sorted(used.items())
     ]
+    content += usages
     return hashlib.sha256(repr(content).encode()).hexdigest()[: len(NOTHING_EARLIER)]
 
 
@@ -110,25 +116,37 @@ def _distinct(subjects: pa.Table, decider: Decider) -> tuple[pa.Array, pa.Array]
 
 
 def _shares(
-    engine: Engine, source: str, decider: Decider, ownership: pa.Table, earlier: Earlier
-) -> tuple[list[dict[str, Any]], dict[date, Used]]:
+    engine: Engine,
+    source: str,
+    decider: Decider,
+    ownership: pa.Table,
+    earlier: Earlier,
+    usage: ClusterUsage,
+) -> tuple[list[dict[str, Any]], dict[date, str]]:
     directs: dict[date, list[Direct]] | None = None
     rows: list[dict[str, Any]] = []
-    used: dict[date, Used] = {}
+    rests_on: dict[date, str] = {}
     for day, wanted in _used_pools(ownership).items():
         if directs is None:
             directs = _directs(engine, decider)
         of_day = decider.calendar.on(day)
         last = partial(earlier.last, before=day)
-        made = DayOfShares(of_day, DayOfDirects(directs.get(day, ())), last)
+        clusters = usage.weighing(decider, day)
+        made = DayOfShares(of_day, DayOfDirects(directs.get(day, ())), last, clusters)
         for pool, part in wanted:
             found = made.shares(pool, part)
             method = method_of(of_day, pool)
             rule_set = decider.calendar.rules.hash
             rows += [_row(source, day, share, method, rule_set) for share in found]
             earlier.record(day, found)
-        used[day] = made.rests_on
-    return rows, used
+        known = usage.fingerprint(clusters_of(of_day, (pool for pool, _ in wanted)), day)
+        rests_on[day] = used_fingerprint(made.rests_on, known)
+    return rows, rests_on
+
+
+def clusters_of(of_day: RulesOfDay, pools: Iterable[str]) -> set[str]:
+    """The clusters that cost of these pools may reach."""
+    return {name for pool in pools for name in of_day.fed(pool) if name in of_day.clusters}
 
 
 def _used_pools(ownership: pa.Table) -> dict[date, list[tuple[str, str]]]:
@@ -143,7 +161,8 @@ def _used_pools(ownership: pa.Table) -> dict[date, list[tuple[str, str]]]:
 
 
 def _directs(engine: Engine, decider: Decider) -> dict[date, list[Direct]]:
-    used = {column for pool in decider.calendar.rules.pools for column in pool.same}
+    rules = decider.calendar.rules
+    used = {column for pool in (*rules.pools, *rules.clusters) for column in pool.same}
     same = tuple(column for column in COLUMNS if column in used)
     found: dict[date, list[Direct]] = defaultdict(list)
     for row in engine.rows(direct_sql(same)).to_pylist():
@@ -168,6 +187,10 @@ def _row(source: str, day: date, share: Share, method: str, rule_set: str) -> di
         "share": share.share,
         "fraction": share.fraction,
         "route": share.route,
+        "cluster": share.cluster,
+        "namespace": share.namespace,
+        "workload": share.workload,
+        "facts": share.facts,
         "method": method,
         "rule_set": rule_set,
     }

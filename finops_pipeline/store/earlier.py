@@ -70,4 +70,4 @@ class EarlierShares:
         days = self._known[pool, part]
         if day not in days:
             insort(self._days[pool, part], day)
-        days[day][owner] = Fraction(fraction)
+        days[day][owner] = days[day].get(owner, Fraction(0)) + Fraction(fraction)

@@ -28,7 +28,7 @@ from finops_pipeline.engine.protocol import Engine
 from finops_pipeline.lake.days import by_day, chunks
 from finops_pipeline.lake.delta import LakeFile, LakeTable, Partition
 from finops_pipeline.lake.home import Home
-from finops_pipeline.store.affected import affected_days, earlier_fingerprint
+from finops_pipeline.store.affected import affected_days, rests_on_fingerprint
 from finops_pipeline.store.allocated import (
     FIGURES,
     METRICS,
@@ -39,6 +39,7 @@ from finops_pipeline.store.allocated import (
 )
 from finops_pipeline.store.allocation import NOTHING_EARLIER, allocate
 from finops_pipeline.store.audit import record_rules
+from finops_pipeline.store.cluster_usage import ClusterUsage
 from finops_pipeline.store.earlier import EarlierShares
 
 _CHUNK = 500_000  # charges that are worked on at a time
@@ -82,12 +83,13 @@ class Store:
         self.engine = engine
         self.rules = rules
         self.decider = Decider(rules)
+        self._usage = ClusterUsage(home)
         self._rests_on: dict[date, str] = {}
         self._seen = {name: home.table(name).seen() for name in _TABLES}
         self._charges = _by_day(home.table("focus_costs").files(source), 1)
 
     def fingerprint(self, day: date) -> str:
-        """What names a stored day: its charges, the rules of the day, and earlier shares."""
+        """What names a stored day: its charges, its rules, earlier shares and usage of clusters."""
         return self._charged(day) + self._ruled(day) + self._rests_on.get(day, NOTHING_EARLIER)
 
     def _charged(self, day: date) -> str:
@@ -118,23 +120,30 @@ class Store:
                 stale.add(day)
             elif name[len(charged) :][: len(ruled)] != ruled:
                 by_other_rules[day] = name
-        stale |= affected_days(self.home, self.engine, self.source, self.decider, by_other_rules)
+        stale |= affected_days(
+            self.home, self.engine, self.source, self.decider, by_other_rules, self._usage
+        )
         return sorted(stale | self._rest_otherwise(names, stale))
 
     def _rest_otherwise(self, names: Mapping[str, set[str]], stale: set[date]) -> set[date]:
-        """The days that fall back on earlier shares which are others now."""
-        fall_back = {
-            p.name for p in self.rules.pools if any(d.text == LAST_KNOWN for d in p.drivers)
+        """The days that fall back on earlier shares, or have usage of clusters, other than now."""
+        rules = self.rules
+        resting = {
+            p.name
+            for p in (*rules.pools, *rules.clusters)
+            if p in rules.clusters or any(d.text == LAST_KNOWN for d in p.drivers)
         }
         found: set[date] = set()
-        if not fall_back:
+        if not resting:
             return found
         earlier = EarlierShares(self._table("shares"), self.source)
         for text, made in names.items():
             day = date.fromisoformat(text)
-            if day in stale or not fall_back & self.decider.calendar.on(day).pools.keys():
+            if day in stale or not resting & self.decider.calendar.on(day).pools.keys():
                 continue
-            wanted = earlier_fingerprint(self.home, self.source, self.decider, day, earlier)
+            wanted = rests_on_fingerprint(
+                self.home, self.source, self.decider, day, earlier, self._usage
+            )
             self._rests_on[day] = wanted
             if not all(name.endswith(wanted) for name in made):
                 found.add(day)
@@ -187,8 +196,8 @@ class Store:
             return {}, [StoredDay(d, 0, {}) for d in days]
         self.engine.bind_files("charges", table.table, [table.location(f) for f in files])
         self.engine.make("daily", daily_sql())
-        made = allocate(self.engine, self.source, self.decider, earlier)
-        self._rests_on |= made.earlier
+        made = allocate(self.engine, self.source, self.decider, earlier, self._usage)
+        self._rests_on |= made.rests_on
         self.engine.make(FIGURES, allocated_sql())
         written = {
             "ownership": self._write("ownership", made.ownership),

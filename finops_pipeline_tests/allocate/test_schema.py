@@ -66,5 +66,13 @@ def test_it_refuses_what_has_another_shape(name: str) -> None:
 def test_it_describes_every_key() -> None:
     told = json.loads(COMMITTED.read_text(encoding="utf-8"))
     assert {"from", "to", "name", "parent"} == set(told["$defs"]["Owner"]["properties"])
-    assert set(told["properties"]) == {"owners", "tags", "places", "scopes", "pools", "weights"}
+    assert set(told["properties"]) == {
+        "owners",
+        "tags",
+        "places",
+        "scopes",
+        "clusters",
+        "pools",
+        "weights",
+    }
     assert all(d.get("description") for d in told["$defs"].values())

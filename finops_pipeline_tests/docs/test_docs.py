@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from finops_pipeline.cli import app
-from finops_pipeline.config import Budget, Settings, Source
+from finops_pipeline.config import Budget, Cluster, Settings, Source
 from finops_pipeline.contracts.reference import reference
 
 ROOT = Path(__file__).parents[2]
@@ -54,5 +54,5 @@ def test_the_readme_configuration_is_valid() -> None:
 
 def test_every_setting_is_described() -> None:
     text = (ROOT / "docs/settings.md").read_text(encoding="utf-8")
-    names = [n for model in (Settings, Source, Budget) for n in model.model_fields]
+    names = [n for model in (Settings, Source, Cluster, Budget) for n in model.model_fields]
     assert [n for n in names if f"`{n}`" not in text] == []

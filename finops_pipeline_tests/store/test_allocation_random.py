@@ -14,6 +14,7 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Context, Decimal
 from fractions import Fraction
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -27,10 +28,13 @@ from finops_pipeline.allocate.shares import Known
 from finops_pipeline.contracts.forms import arrow_schema
 from finops_pipeline.contracts.tables import tables
 from finops_pipeline.engine.duckdb import DuckDBEngine
+from finops_pipeline.lake.home import Home
 from finops_pipeline.store.allocated import allocated_sql, daily_sql
 from finops_pipeline.store.allocation import allocate
+from finops_pipeline.store.cluster_usage import ClusterUsage
 
 WIDE = Context(prec=100)
+NO_USAGE = ClusterUsage(Home(Path("no home")))  # of no cluster is anything known
 DAYS = [date(2025, 1, 1), date(2025, 1, 2)]
 OWNERS = ["data", "digital", "ops", "shop", "web"]
 SERVICES = ["COMPUTE", "COMPUTE", "NETWORK", "SUPPORT", "TAX"]
@@ -157,7 +161,7 @@ def allocated(
     rows = [row(n, charge) for n, charge in enumerate(charges)]
     engine.bind_arrow("charges", pa.Table.from_pylist(rows, schema=schema))
     engine.make("daily", daily_sql())
-    allocate(engine, "acme", Decider(Rules.model_validate(rules)), Nothing())
+    allocate(engine, "acme", Decider(Rules.model_validate(rules)), Nothing(), NO_USAGE)
     found: list[dict[str, Any]] = engine.rows(allocated_sql()).to_pylist()
     return found
 
