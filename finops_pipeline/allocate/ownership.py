@@ -36,7 +36,8 @@ class Decision:
     """Who takes the cost, an owner or a pool, and why.
 
     `pool_part` says what the charge belongs to where the pool keeps to it, else it is empty.
-    `effective_tags` is a JSON object, None where they are the billed ones.
+    `effective_tags` is a JSON object, None where they are the billed ones. `cluster` is that of a
+    cluster's charge, `namespace` and `workload` what the provider says that it is of.
     """
 
     owner: str | None
@@ -46,6 +47,9 @@ class Decision:
     evidence: str
     pool_part: str = ""
     effective_tags: str | None = None
+    cluster: str | None = None
+    namespace: str | None = None
+    workload: str | None = None
 
 
 class Decider:
@@ -132,9 +136,11 @@ class _DayDecider:
         else:
             note = f"; {TAG}{split.key} = {quoted(split.namespace)}" if split else ""
             part = part_of(cluster, subject)
-            return Decision(None, cluster.name, "pool", rule, seen + note, part, effective)
+            name = cluster.name
+            return Decision(None, name, "pool", rule, seen + note, part, effective, cluster=name)
         evidence = f"{seen}; {TAG}{split.key} = {quoted(split.namespace)}; {why}"
-        return Decision(owner, None, tier, rule, evidence, "", effective)
+        place = (cluster.name, split.namespace, split.workload or None)
+        return Decision(owner, None, tier, rule, evidence, "", effective, *place)
 
 
 def part_of(pool: Pool, subject: Subject) -> str:

@@ -36,7 +36,8 @@ def split_of(tags: Mapping[str, str]) -> Split | None:
         if namespace := tags.get(fact["namespace"], "").strip():
             means: Means = _buckets().get(namespace, "workload")
             kind, name = (tags.get(fact[column], "").strip() for column in ("kind", "workload"))
-            workload = f"{kind.lower()}/{name}" if kind and name else name
+            kind = kind.rpartition("-")[2].lower()  # Google writes apps/v1-Deployment
+            workload = f"{kind}/{name}" if kind and name else name
             return Split(fact["namespace"], namespace, workload, means, _with_labels(tags, fact))
     return None
 

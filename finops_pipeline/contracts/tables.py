@@ -105,11 +105,12 @@ MONTHLY_DIMENSIONS = (
     "BillingAccountId", "BillingCurrency", "ChargeCategory", "ConsumedUnit", "ProviderName",
     "RegionId", "ResourceId", "ResourceName", "ResourceType", "ServiceCategory", "ServiceName",
     "ServiceSubcategory", "SkuId", "SkuMeter", "SubAccountId", "SubAccountName", "Tags",
-    "x_BusinessUnit", "x_ScopePath", "x_Pool", "x_ReportingCurrency", "x_Rule", "x_Source",
-    "x_Tier",
+    "x_BusinessUnit", "x_Cluster", "x_Namespace", "x_Pool", "x_ReportingCurrency", "x_Rule",
+    "x_ScopePath", "x_Source", "x_Tier", "x_Workload",
 )  # fmt: skip
 _OF_RESOURCES = {
     "ResourceId", "ResourceName", "ResourceType", "SkuId", "SkuMeter", "Tags", "x_ScopePath",
+    "x_Workload",
 }  # fmt: skip
 DAY_DIMENSIONS = tuple(c for c in MONTHLY_DIMENSIONS if c not in _OF_RESOURCES)
 SUMMED_METRICS = (

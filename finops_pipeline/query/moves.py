@@ -12,6 +12,7 @@ totals, as `store/allocated.py` has it, and so every step is what it really chan
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -39,7 +40,8 @@ EFFECTS = "effects of causes"
 MAPPING, EXCHANGE, RULES, SHARED = "mapping", "exchange rate", "rules", "shares"
 
 _KEY = ("x_Source", "x_ChargeDay", "x_ReportId", "x_ReportRow")
-_OWNED = {"x_BusinessUnit", "x_Tier", "x_Rule", "x_Pool"}  # what the decision says of a line
+_PLACE = {"x_Cluster": "cluster", "x_Namespace": "namespace", "x_Workload": "workload"}
+_OWNED = {"x_BusinessUnit", "x_Tier", "x_Rule", "x_Pool", *_PLACE}  # what decisions and shares say
 _STAYED = "stayed"
 _ZERO = ibis.literal(Decimal(0)).cast(MONEY)
 _NONE = ibis.null(str)
@@ -316,10 +318,21 @@ def _parts(
             owned.pool_part == shares.share_pool_part,
         ],
     )
+    told = {column: direct[column] for column in _PLACE.values()}
+    shared = {column: pooled[f"share_{column}"] for column in _PLACE.values()}
+    shared["cluster"] = shared["cluster"].coalesce(pooled.cluster)
     none, whole = (ibis.literal(Decimal(n)).cast(SHARE) for n in (0, 1))
     return (
-        _part(direct, direct.owner, none, whole, sign, carried),
-        _part(pooled, pooled.share_owner, pooled.share_before, pooled.share_after, sign, carried),
+        _part(direct, direct.owner, none, whole, told, sign, carried),
+        _part(
+            pooled,
+            pooled.share_owner,
+            pooled.share_before,
+            pooled.share_after,
+            shared,
+            sign,
+            carried,
+        ),
     )
 
 
@@ -328,6 +341,7 @@ def _part(
     owner: ir.Value,
     before: ir.DecimalValue,
     after: ir.DecimalValue,
+    place: Mapping[str, ir.Value],
     sign: int,
     carried: tuple[str, ...],
 ) -> ir.Table:
@@ -340,6 +354,7 @@ def _part(
         x_Tier="tier",
         x_Rule="rule",
         x_Pool="pool",
+        **{name: place[column] for name, column in _PLACE.items()},
         effect=(effect if sign > 0 else -effect).cast(MONEY),
     )
 
@@ -353,6 +368,7 @@ def _decisions(moment: str) -> ir.Table:
         "owner",
         "pool",
         "pool_part",
+        *_PLACE.values(),
         "tier",
         "rule",
         "rule_set",
@@ -379,4 +395,5 @@ def _shares(moment: str) -> ir.Table:
         share_pool="pool",
         share_pool_part="pool_part",
         share_owner="owner",
+        **{f"share_{column}": column for column in _PLACE.values()},
     )

@@ -34,7 +34,10 @@ from finops_pipeline.store.allocation import clusters_of, used_fingerprint
 from finops_pipeline.store.cluster_usage import ClusterUsage
 from finops_pipeline.store.earlier import EarlierShares
 
-_DECIDED = ("effective_tags", "owner", "pool", "pool_part", "tier", "rule", "evidence")
+_DECIDED = (
+    "effective_tags", "owner", "pool", "pool_part", "cluster", "namespace", "workload", "tier",
+    "rule", "evidence",
+)  # fmt: skip
 _OWNERSHIP, _OTHERWISE = "ownership held against rules", "decisions made otherwise"
 
 

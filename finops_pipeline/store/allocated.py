@@ -139,6 +139,9 @@ def allocated_sql() -> Sql:
         **_common(owned),
         **{metric: owned[metric] for metric in METRICS},
         x_Pool=none,
+        x_Cluster=owned.cluster,
+        x_Namespace=owned.namespace,
+        x_Workload=owned.workload,
         x_Share=ibis.literal(1).cast(SHARE),
         x_BusinessUnit=owned.owner,
         AllocatedMethodId=none,
@@ -160,6 +163,9 @@ def allocated_sql() -> Sql:
         **_common(pooled),
         **{metric: part(pooled[metric], pooled.before, pooled.after) for metric in METRICS},
         x_Pool=pooled.pool,
+        x_Cluster=pooled.share_cluster.coalesce(pooled.cluster),
+        x_Namespace=pooled.share_namespace,
+        x_Workload=pooled.share_workload,
         x_Share=pooled.share,
         x_BusinessUnit=pooled.share_owner,
         AllocatedMethodId=pooled.method_id,
@@ -220,7 +226,8 @@ def _decisions() -> ir.Table:
     return ibis.table(
         {
             "charge_day": "date", "ownership_id": str, "owner": str, "pool": str,
-            "pool_part": str, "tier": str, "rule": str, "rule_set": str,
+            "pool_part": str, "cluster": str, "namespace": str, "workload": str, "tier": str,
+            "rule": str, "rule_set": str,
         },
         name="decisions",
     )  # fmt: skip
@@ -231,12 +238,14 @@ def _shares() -> ir.Table:
         {
             "charge_day": "date", "pool": str, "pool_part": str, "owner": str,
             "share_before": SHARE, "share_after": SHARE, "share": SHARE, "method_id": str,
-            "taker": str, "taker_name": str, "taker_tags": str, "details": str,
+            "cluster": str, "namespace": str, "workload": str, "taker": str, "taker_name": str,
+            "taker_tags": str, "details": str,
         },
         name="pool shares",
     ).rename(
         share_charge_day="charge_day", share_pool="pool", share_pool_part="pool_part",
-        share_owner="owner",
+        share_owner="owner", share_cluster="cluster", share_namespace="namespace",
+        share_workload="workload",
         before="share_before", after="share_after",
     )  # fmt: skip
 

@@ -31,7 +31,10 @@ from finops_pipeline.store.cluster_usage import ClusterUsage
 from finops_pipeline.store.split_details import with_split_details
 
 NOTHING_EARLIER = "0" * 16
-_DECIDED = ("effective_tags", "owner", "pool", "pool_part", "tier", "rule", "evidence")
+_DECIDED = (
+    "effective_tags", "owner", "pool", "pool_part", "cluster", "namespace", "workload", "tier",
+    "rule", "evidence",
+)  # fmt: skip
 
 Used = Mapping[tuple[str, str], Known]
 Usages = Sequence[tuple[str, str]]  # clusters, each with the fingerprint of its usage

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Mapping
-from datetime import date
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,10 @@ import dagster as dg
 import pytest
 
 from finops_pipeline.config import Cluster
+from finops_pipeline.query.answer import ask as ask_lake
+from finops_pipeline.query.diff import diff
 from finops_pipeline.query.explain import explain, show_explanation
+from finops_pipeline.query.model import CostQuery
 from finops_pipeline_tests.ingest.opencost_files import allocation, answer, idle
 from finops_pipeline_tests.orchestration.company import Company, asset, day
 from finops_pipeline_tests.orchestration.test_automation import ask, asked
@@ -126,6 +129,19 @@ def test_the_columns_of_focus_say_what_it_went_to(acme: Company) -> None:
     assert (row["x_Tier"], row["x_Rule"]) == ("pool", "cluster prod-1")
 
 
+def test_cost_is_asked_for_by_namespace(acme: Company) -> None:
+    acme.run()
+    query = CostQuery(by=("cluster", "namespace", "workload"), since=day(1), until=day(2))
+    with acme.pipeline.engine() as engine:
+        found = ask_lake(acme.pipeline.home, engine, query)
+    assert {row[:-1]: row[-1] for row in found.rows} == {
+        ("prod-1", "shop", "deployment/web"): D(100),
+        ("prod-1", "etl", "cronjob/load"): D(50),
+        ("prod-1", "__idle__", None): D(50),
+        (None, None, None): D(14),
+    }
+
+
 def test_it_is_explained(acme: Company) -> None:
     acme.run()
     (row,) = _rows(acme, day(1), "prod-1/etl/cronjob/load")
@@ -156,6 +172,23 @@ def test_new_usage_makes_its_day_stale_and_those_that_rest_on_it(acme: Company) 
     known(acme, 4)
     assert rebuilt(acme) == [day(4)]
     assert "web prod-1/shop/deployment/web" in by_taker(acme, day(4))
+
+
+def test_what_new_usage_moved_is_told_by_namespace(acme: Company) -> None:
+    acme.run()
+    then = datetime.now(UTC)
+    known(acme, 2, cores="12.5")
+    acme.run()
+    query = CostQuery(by=("namespace",), since=day(2), until=day(2), filters={"pool": ("prod-1",)})
+    with acme.pipeline.engine() as engine:
+        found = diff(acme.pipeline.home, engine, query, then)
+    assert {line.names: (line.before, line.after) for line in found.lines} == {
+        ("shop",): (D(50), D("53.8461538462")),
+        ("etl",): (D(25), D("23.0769230769")),
+        ("__idle__",): (D(25), D("23.0769230769")),
+    }
+    causes = {cause.kind for line in found.lines for cause in line.causes}
+    assert causes == {"shares"}
 
 
 def test_new_usage_of_a_day_is_seen_by_the_sensor(acme: Company) -> None:
