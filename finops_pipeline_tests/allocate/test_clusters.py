@@ -22,6 +22,7 @@ from finops_pipeline.allocate.weights import DayOfDirects, Direct
 from finops_pipeline.allocate.workloads import Quantity, Usage, Weighed, Workload, weigh
 from finops_pipeline.config import ConfigError
 from finops_pipeline_tests.allocate.test_shares import parts, total
+from finops_pipeline_tests.allocate.worked_examples import CLUSTERS, Example, worked_examples
 
 D, F = Decimal, Fraction
 DAY = date(2025, 1, 15)
@@ -203,6 +204,55 @@ def test_a_pool_may_feed_a_cluster() -> None:
 def test_how_a_cluster_is_split_is_its_method(change: dict[str, Any]) -> None:
     one, other = (Calendar(r).on(DAY) for r in (rules(), rules(**change)))
     assert method_of(one, "prod-1") != method_of(other, "prod-1")
+
+
+GUIDE = worked_examples(CLUSTERS)
+
+
+@pytest.mark.parametrize("example", GUIDE.values(), ids=GUIDE)
+def test_the_guide_is_right(example: Example) -> None:
+    heading = next(h for h in example.rows[0] if h.startswith("part of "))
+    by_namespace = {row["namespace"]: row for row in example.rows}
+    capacity = by_namespace.pop("(capacity)")
+    ran = [
+        Workload(
+            row["namespace"],
+            row["workload"],
+            row["labels"],
+            *(
+                Quantity(request, used, max(request, used))
+                for request, used in (
+                    (D(row[f"{what} requested"]), D(row[f"{what} used"])) for what in ("cpu", "GiB")
+                )
+            ),
+        )
+        for row in by_namespace.values()
+        if row["labels"]
+    ]
+    usage = Usage(tuple(ran), D(capacity["cpu used"]), D(capacity["GiB used"]))
+    taken = shares(example.rules, usage)
+    pieces = parts(D(heading.removeprefix("part of ")), taken)
+    assert [
+        (s.owner, s.namespace, s.workload or "", s.weight, s.share, piece)
+        for s, piece in zip(taken, pieces, strict=True)
+    ] == [
+        (
+            row["owner"],
+            row["namespace"],
+            row["workload"],
+            *(D(row[c]) for c in ("weight", "share", heading)),
+        )
+        for row in example.rows
+        if row["share"]
+    ]
+
+
+def test_the_guide_has_an_example_of_each_measure() -> None:
+    assert {example.rules.clusters[0].measure for example in GUIDE.values()} == {
+        "request",
+        "usage",
+        "greater",
+    }
 
 
 QUANTITY = st.builds(

@@ -205,7 +205,8 @@ def test_the_guide_is_right(example: Example) -> None:
 def test_the_guide_has_an_example_of_each_tier() -> None:
     rows = [row for example in EXAMPLES.values() for row in example.rows]
     assert {row["tier"] for row in rows} == {"tag", "scope", "pool", "unallocated"}
-    assert {row["rule"].split()[0] for row in rows} == {"tag", "place", "scope", "pool", "none"}
+    rules = {row["rule"].split()[0] for row in rows}
+    assert rules == {"tag", "place", "scope", "cluster", "pool", "none"}
 
 
 SEGMENT = st.sampled_from(["root", "pay", "payments", "shop", "x", "z"])

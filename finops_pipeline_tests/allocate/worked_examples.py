@@ -10,7 +10,7 @@ from finops_pipeline.allocate.rules import Rules
 from finops_pipeline.exact_yaml import read_yaml
 
 GUIDE = Path(__file__).parents[2] / "docs" / "allocation.md"
-DECISIONS, SHARES = "Example: ", "Shared: "
+DECISIONS, SHARES, CLUSTERS = "Example: ", "Shared: ", "Cluster: "
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ def worked_examples(kind: str) -> dict[str, Example]:
 def _parts() -> dict[str, str]:
     text = GUIDE.read_text(encoding="utf-8")
     parts = re.split(r"^##+ ", text, flags=re.MULTILINE)
-    return {p.splitlines()[0]: p for p in parts if p.startswith((DECISIONS, SHARES))}
+    return {p.splitlines()[0]: p for p in parts if p.startswith((DECISIONS, SHARES, CLUSTERS))}
 
 
 def _block(part: str) -> str:
