@@ -44,11 +44,14 @@ class ClusterUsage:
         self._cluster = cluster
         self._wait = wait
 
-    def due(self, today: date, first_day: date) -> list[date]:
-        """The days before today that a Prometheus is asked for: missing ones, some days back."""
+    def due(self, today: date, first_day: date, since: date | None = None) -> list[date]:
+        """The days before today that a Prometheus is asked for, as far as they are missing.
+
+        As far back as `since`, or as the settings say, but never before the first day of all.
+        """
         if self._cluster.prometheus is None:
             return []
-        since = max(first_day, today - timedelta(days=self._cluster.days))
+        since = max(first_day, since or today - timedelta(days=self._cluster.days))
         wanted = {since + timedelta(days=n) for n in range((today - since).days)}
         return sorted(wanted - known_days(self._home, self._cluster.name))
 

@@ -140,7 +140,8 @@ class Run:
         """What ran on a cluster; days without it are split otherwise until it is there."""
         usage = self.pipeline.usage(cluster)
         with self.pipeline.working_on(usage_lock(cluster)):
-            due = usage.due(datetime.now(UTC).date(), self.settings.first_day)
+            today, first = datetime.now(UTC).date(), self.settings.first_day
+            due = usage.due(today, first, self.wanted.since)
             loaded = usage.load(self._due(due))
         if loaded.days:
             first, last = min(loaded.days), max(loaded.days)

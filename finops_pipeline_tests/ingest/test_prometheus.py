@@ -197,6 +197,8 @@ def test_a_day_of_which_nothing_is_known_stays_due(url: str, tmp_path: Path) -> 
     assert usage.load(due).days == [DAY]
     assert usage.due(today, date(2025, 1, 1)) == due[1:]
     assert usage.due(today, DAY + timedelta(days=2)) == due[2:]
+    long_after = DAY + timedelta(days=90)
+    assert usage.due(long_after, DAY, since=DAY)[:2] == due[1:]
 
 
 @NEEDED

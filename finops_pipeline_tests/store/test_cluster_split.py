@@ -202,6 +202,18 @@ def test_new_usage_of_a_day_is_seen_by_the_sensor(acme: Company) -> None:
         ]
 
 
+def test_idle_without_a_capacity_is_told_and_the_last_good_data_stays(acme: Company) -> None:
+    acme.run()
+    before = by_taker(acme, day(1))
+    for path in (acme.folder / "opencost").iterdir():
+        sets = json.loads(path.read_text())
+        sets["data"] = [{k: v for k, v in one.items() if "idle" not in k} for one in sets["data"]]
+        path.write_text(json.dumps(sets))
+    report = acme.run()
+    assert any("clusters: prod-1: idle is 'ops', but its usage" in p for p in report.problems)
+    assert by_taker(acme, day(1)) == before
+
+
 CHANGES: Mapping[str, tuple[str, str, list[int]]] = {
     "another owner of a namespace": ("owner: web,", "owner: ops,", [1, 2]),
     "a scope of another cluster": ("scopes: [", "scopes: [{path: dev/x, owner: ops}, ", []),
