@@ -14,6 +14,7 @@ import dagster as dg
 import pytest
 
 from finops_pipeline.config import Cluster
+from finops_pipeline.orchestration.partitions import range_tags
 from finops_pipeline.query.answer import ask as ask_lake
 from finops_pipeline.query.diff import diff
 from finops_pipeline.query.explain import explain, show_explanation
@@ -244,10 +245,10 @@ def test_usage_is_an_asset_that_shares_rest_on(acme: Company) -> None:
             selection=[usage],
             instance=instance,
             resources=definitions.resources,
-            partition_key="2025-01-02",
+            tags=range_tags(day(2), day(3)),
         )
-        (event,) = result.asset_materializations_for_node("cluster__prod_1")
-    assert event.metadata["known"].value is True
+        checks = {e.partition: e.passed for e in result.get_asset_check_evaluations()}
+    assert result.success and checks == {"2025-01-02": True, "2025-01-03": False, None: False}
     assert {(r["charge_day"], r["cpu_capacity"]) for r in acme.rows("cluster_usage")} == {
         (day(1), D(420)),
         (day(2), D(420)),
