@@ -23,7 +23,7 @@ from finops_pipeline.allocate.splits import split_of
 from finops_pipeline.allocate.subject import Subject, position, quoted, read_tags
 from finops_pipeline.allocate.tags import Scopes, TagTier
 from finops_pipeline.allocate.terms import UNALLOCATED, fold
-from finops_pipeline.allocate.workloads import KUBERNETES, by_policy, subject_of
+from finops_pipeline.allocate.workloads import by_policy, subject_of
 
 # Decisions kept in memory, so that it stays bounded however many subjects there are.
 _REMEMBERED = 1 << 16
@@ -59,12 +59,12 @@ class Decider:
         self.calendar = Calendar(rules)
         self._of_stretch: dict[int, _DayDecider] = {}
 
-    def decide(self, subject: Subject, day: date) -> Decision:
-        """The decision of the first tier that has one."""
+    def decide(self, subject: Subject, day: date, workload: bool = False) -> Decision:
+        """The decision of the first tier that has one; a workload has neither cluster nor pool."""
         number = self.calendar.stretch(day)
         if number not in self._of_stretch:
             self._of_stretch[number] = _DayDecider(self.calendar.on(day))
-        return self._of_stretch[number].decide(subject)
+        return self._of_stretch[number].decide(subject, workload)
 
 
 class _DayDecider:
@@ -78,13 +78,12 @@ class _DayDecider:
         self._owners = of_day.owners
         self.decide = lru_cache(_REMEMBERED)(self._decide)
 
-    def _decide(self, subject: Subject) -> Decision:
+    def _decide(self, subject: Subject, is_workload: bool) -> Decision:
         billed = read_tags(subject.tags)
         handed_down = self._scopes.tags(subject.provider, subject.scope_path)
         inherited = {key: path for key, (_, path) in handed_down.items() if key not in billed}
         tags = billed | {key: handed_down[key][0] for key in inherited}
         effective = json.dumps(tags, sort_keys=True, ensure_ascii=False) if inherited else None
-        is_workload = subject.provider == KUBERNETES
         if not is_workload and (found_cluster := self._clusters.first(subject, tags)):
             return self._of_cluster(*found_cluster, subject, tags, effective)
         named, notes = self._tags.look(subject.provider, tags, inherited)
@@ -126,9 +125,8 @@ class _DayDecider:
             means = "overhead"
         policy = {"idle": cluster.idle, "overhead": cluster.overhead}.get(means or "", SHARE)
         if split and means == "workload":
-            inner = self.decide(
-                subject_of(cluster.name, split.namespace, split.workload, split.tags)
-            )
+            of = subject_of(cluster.name, split.namespace, split.workload, split.tags)
+            inner = self.decide(of, True)
             tier, owner, why = inner.tier, inner.owner, f"{inner.rule}: {inner.evidence}"
         elif split and policy != SHARE:
             owner, why = by_policy(str(means), policy, self._owners)

@@ -37,7 +37,7 @@ class ClusterUsage:
         of_day = decider.calendar.on(day)
 
         def owner_of(subject: Subject) -> tuple[str, str]:
-            decision = decider.decide(subject, day)
+            decision = decider.decide(subject, day, workload=True)
             return decision.owner or UNALLOCATED, f"{decision.rule}: {decision.evidence}"
 
         @cache  # a cluster is asked for once for each part that it keeps to

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 import pyarrow as pa
 
+from finops_pipeline.allocate.clusters import ClusterWeights
 from finops_pipeline.allocate.ownership import Decider
+from finops_pipeline.allocate.weights import EXACT
 
 
 def with_split_details(shares: pa.Table, decider: Decider) -> pa.Table:
@@ -21,7 +24,7 @@ def with_split_details(shares: pa.Table, decider: Decider) -> pa.Table:
         "taker": [_taker(row) for row in rows],
         "taker_name": [_name(row, path) for row, path in zip(rows, paths, strict=True)],
         "taker_tags": [_tags(row, path) for row, path in zip(rows, paths, strict=True)],
-        "details": [_details(row) for row in rows],
+        "details": [_details(row, decider) for row in rows],
     }
     for name, values in further.items():
         shares = shares.append_column(name, pa.array(values, pa.string()))
@@ -52,22 +55,46 @@ def _tags(row: Mapping[str, Any], path: tuple[str, ...]) -> str:
     return _json({**json.loads(row["facts"])["labels"], **owner, **place, **further})
 
 
-def _details(row: Mapping[str, Any]) -> str:
+def _details(row: Mapping[str, Any], decider: Decider) -> str:
     """AllocatedMethodDetails of a share: its ratio, and what was weighed.
 
-    The ratio is a JSON number with every digit of the share, so that ratios sum to exactly 1.
+    The ratio is a JSON number with every digit of the share, so that ratios sum to exactly 1. Of a
+    workload there is an element for CPU and one for memory, whose ratios sum to that of the share.
     """
-    element: dict[str, Any] = {"AllocatedRatio": _Number(row["share"])}
-    if row["weight"] is not None:
-        unit = row["driver"].removeprefix("usage ")
-        element |= {"UsageUnit": unit, "UsageQuantity": _Number(row["weight"])}
+    further = {"x_Driver": row["driver"], "x_Fraction": row["fraction"]}
     if row["facts"] is not None:
-        facts = json.loads(row["facts"])
-        element |= {"x_CpuCoreHours": _Number(facts["cpu_core_hours"])}
-        element |= {"x_MemoryGiBHours": _Number(facts["memory_gib_hours"])}
-    element |= {"x_Driver": row["driver"], "x_Fraction": row["fraction"]}
-    members = (f"{_json(name)}:{_member(value)}" for name, value in element.items())
-    return f'{{"Elements":[{{{",".join(members)}}}]}}'
+        of_day = decider.calendar.on(row["charge_day"])
+        elements = _hours(row, of_day.clusters[row["cluster"]].weights)
+    else:
+        element = {"AllocatedRatio": _Number(row["share"])}
+        if row["weight"] is not None:
+            unit = row["driver"].removeprefix("usage ")
+            element |= {"UsageUnit": unit, "UsageQuantity": _Number(row["weight"])}
+        elements = [element]
+    return f'{{"Elements":[{",".join(_object({**e, **further}) for e in elements)}]}}'
+
+
+def _hours(row: Mapping[str, Any], weights: ClusterWeights) -> list[dict[str, Any]]:
+    facts = json.loads(row["facts"])
+    cpu, memory = (Decimal(facts[name]) for name in ("cpu_core_hours", "memory_gib_hours"))
+    by_cpu = Fraction(weights.cpu) * Fraction(cpu)
+    by_memory = Fraction(weights.memory) * Fraction(memory)
+    units = (Fraction(row["share"]) * 10**18 * by_cpu / (by_cpu + by_memory)).__floor__()
+    ratio = Decimal(units).scaleb(-18, context=EXACT)
+    found = (
+        (ratio, "Core-Hours", cpu, by_cpu),
+        (EXACT.subtract(row["share"], ratio), "GiB-Hours", memory, by_memory),
+    )
+    return [
+        {"AllocatedRatio": _Number(part), "UsageUnit": unit, "UsageQuantity": _Number(quantity)}
+        for part, unit, quantity, weight in found
+        if weight
+    ]
+
+
+def _object(members: Mapping[str, Any]) -> str:
+    told = (f"{_json(name)}:{_member(value)}" for name, value in members.items())
+    return f"{{{','.join(told)}}}"
 
 
 def _member(value: object) -> str:
@@ -77,8 +104,8 @@ def _member(value: object) -> str:
 class _Number(str):
     """A decimal as JSON writes a number, with every digit."""
 
-    def __new__(cls, value: Decimal | str) -> _Number:
-        text = format(Decimal(value), "f")
+    def __new__(cls, value: Decimal) -> _Number:
+        text = format(value, "f")
         return super().__new__(cls, text.rstrip("0").rstrip(".") if "." in text else text)
 
 

@@ -69,7 +69,7 @@ def shares(given_rules: Rules, usage: Usage | None = USAGE, **further: Any) -> l
     of_day = decider.calendar.on(DAY)
 
     def owner_of(subject: Subject) -> tuple[str, str]:
-        decision = decider.decide(subject, DAY)
+        decision = decider.decide(subject, DAY, workload=True)
         return decision.owner or UNALLOCATED, decision.evidence
 
     def clusters(name: str) -> Weighed:
@@ -301,7 +301,7 @@ def test_another_computation_agrees(
     of_day = decider.calendar.on(DAY)
 
     def owner_of(subject: Subject) -> tuple[str, str]:
-        decision = decider.decide(subject, DAY)
+        decision = decider.decide(subject, DAY, workload=True)
         return decision.owner or UNALLOCATED, ""
 
     weighed = weigh(of_day.clusters["prod-1"], Usage(tuple(found), *capacity), OWNERS, owner_of)

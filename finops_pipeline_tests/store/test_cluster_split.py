@@ -13,12 +13,15 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from finops_pipeline.allocate.rules import Rules
 from finops_pipeline.config import Cluster
+from finops_pipeline.exact_yaml import read_yaml
 from finops_pipeline.orchestration.partitions import range_tags
 from finops_pipeline.query.answer import ask as ask_lake
 from finops_pipeline.query.diff import diff
 from finops_pipeline.query.explain import explain, show_explanation
 from finops_pipeline.query.model import CostQuery
+from finops_pipeline.query.rules_diff import rules_diff
 from finops_pipeline_tests.ingest.opencost_files import allocation, answer, idle
 from finops_pipeline_tests.orchestration.company import Company, asset, day
 from finops_pipeline_tests.orchestration.test_automation import ask, asked
@@ -114,17 +117,20 @@ def test_the_columns_of_focus_say_what_it_went_to(acme: Company) -> None:
         "x_Namespace": "etl",
         "x_Workload": "cronjob/load",
     }
-    assert json.loads(row["AllocatedMethodDetails"]) == {
+    assert json.loads(row["AllocatedMethodDetails"], parse_float=D) == {
         "Elements": [
             {
-                "AllocatedRatio": 0.25,
-                "UsageUnit": "workloads by requests",
-                "UsageQuantity": 720,
-                "x_CpuCoreHours": 60,
-                "x_MemoryGiBHours": 480,
+                "AllocatedRatio": ratio,
+                "UsageUnit": unit,
+                "UsageQuantity": hours,
                 "x_Driver": "workloads by requests",
                 "x_Fraction": "1/4",
             }
+            # of 720 that it weighs 240 are CPU's; to the last digit a quarter together
+            for ratio, unit, hours in (
+                (D("0.083333333333333333"), "Core-Hours", 60),
+                (D("0.166666666666666667"), "GiB-Hours", 480),
+            )
         ]
     }
     assert (row["x_Tier"], row["x_Rule"]) == ("pool", "cluster prod-1")
@@ -232,6 +238,16 @@ def test_other_rules_rebuild_what_they_change(
     (acme.folder / "rules.yaml").write_text(RULES.replace(old, new))
     assert rebuilt(acme) == [day(n) for n in expected]
     assert rebuilt(acme) == []
+
+
+def test_what_other_rules_would_move_is_foretold(acme: Company) -> None:
+    acme.run()
+    new = Rules.model_validate(read_yaml(RULES.replace("idle: ops", "idle: unallocated")))
+    with acme.pipeline.engine() as engine:
+        found = rules_diff(acme.pipeline.home, engine, acme.pipeline.rules, new, ["acme-oci"])
+    (move,) = found.moves
+    assert (move.source_owner, move.target_owner, move.cost) == ("ops", "unallocated", D(100))
+    assert found.days == {"acme-oci": tuple(acme.days(4))}
 
 
 def test_usage_is_an_asset_that_shares_rest_on(acme: Company) -> None:
