@@ -33,10 +33,12 @@ READS: dict[str, Callable[[Charge], str | None]] = {
     "billing_account": lambda c: c["BillingAccountId"],
     "category": lambda c: c["ServiceCategory"],
     "charge_category": lambda c: c["ChargeCategory"],
+    "cluster": lambda c: c["x_Cluster"],
     "currency": lambda c: c["BillingCurrency"],
     "day": lambda c: c["x_ChargeDay"].isoformat(),
     "meter": lambda c: c["SkuMeter"],
     "month": lambda c: c["x_ChargeDay"].strftime("%Y-%m"),
+    "namespace": lambda c: c["x_Namespace"],
     "owner": lambda c: c["x_BusinessUnit"],
     "pool": lambda c: c["x_Pool"],
     "provider": lambda c: c["ProviderName"],
@@ -52,6 +54,7 @@ READS: dict[str, Callable[[Charge], str | None]] = {
     "subcategory": lambda c: c["ServiceSubcategory"],
     "tier": lambda c: c["x_Tier"],
     "unit": lambda c: c["ConsumedUnit"],
+    "workload": lambda c: c["x_Workload"],
 }
 
 
