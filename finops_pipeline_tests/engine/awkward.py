@@ -14,7 +14,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from finops_pipeline.config import Budget, Settings, Source
+from finops_pipeline.config import Budget, Cluster, Settings, Source
+from finops_pipeline_tests.ingest.opencost_files import allocation, answer, idle
 from finops_pipeline_tests.normalize import azure_exports, gcp_rows, test_gcp_focus
 from finops_pipeline_tests.normalize.pipeline import line, report
 
@@ -24,6 +25,8 @@ tags:
   - {key: team, patterns: [{match: "we.?", owner: web}], invalid: plain}
 places:
   - {name: odd, match: {"tag:Team": ["日本語 🙂"], ResourceId: plain}, owner: late}
+clusters:
+  - {name: awkward, match: {"tag:Team": ["a,b", VAT on it]}, idle: unallocated, otherwise: even}
 pools:
   - name: thirds
     match: {ServiceName: [straße]}
@@ -172,6 +175,14 @@ def deliver(folder: Path) -> None:
     newest = [azure_exports.newest(row) for row in _azure_rows()]
     _lay(month / "part_1.csv.gz", azure_exports.as_gzip(newest), 10)
     _lay(folder / "acme-azure-query/2026-09.json", json.dumps(_ANSWER).encode(), 11)
+    day = date(2026, 9, 9)
+    namespaces = ('"日本語"', "a/b~c", "kube-system", "we")
+    told = [
+        allocation(day, name, cores=f"0.{i}", gib="0.3", labels={"team": "we" * i, "Straße": "ß"})
+        for i, name in enumerate(namespaces, 1)
+    ]
+    usage = answer(day, *told, idle(day, cpu="0.7", memory="0.1"))
+    _lay(folder / "usage.json", usage.encode(), 10)
     (folder / "rules.yaml").write_text(_RULES, encoding="utf-8")
 
 
@@ -204,6 +215,7 @@ def settings(folder: Path, home: str, **engine: object) -> Settings:
         {
             "home": folder / home, "sources": sources, "rules": folder / "rules.yaml",
             "first_day": date(2026, 9, 1), "rate_max_age_days": 9000,
+            "clusters": (Cluster(name="awkward", opencost=folder / "usage.json"),),
             "budgets": (Budget(name="all", amount=Decimal(10)),), **engine,
         }
     )  # fmt: skip

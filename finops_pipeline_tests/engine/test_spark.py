@@ -110,6 +110,9 @@ def test_the_reports_are_awkward(by_duckdb: Settings) -> None:
         assert reason in rejected
     shares = [dict(row)["x_Share"] for row in found["allocated_costs"]]
     assert Decimal("0.333333333333") in shares
+    assert {dict(row)["namespace"] for row in found["shares"]} == {
+        None, "__idle__", '"日本語"', "a/b~c", "we",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", sorted(tables()))

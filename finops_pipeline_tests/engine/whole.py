@@ -28,6 +28,8 @@ def bring_in(settings: Settings) -> dict[str, int]:
     pipeline = Pipeline(settings)
     done = dict.fromkeys(("ingest", "normalize", "store", "rollups", "actuate"), 0)
     with pipeline.engine() as engine:
+        for cluster in settings.clusters:
+            assert not pipeline.usage(cluster).load([]).problems
         for source in settings.sources:
             if found := read_scopes(source):
                 store_scopes(pipeline.home.table("compartments"), source.name, found)

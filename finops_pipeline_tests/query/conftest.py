@@ -33,6 +33,7 @@ def charges() -> list[Charge]:
         charge(
             "7", second, ServiceName="Object Storage", ServiceCategory="Storage",
             ConsumedUnit="GB", x_BusinessUnit="shared's", x_Tier="pool", x_Pool="backup",
+            x_Cluster="prod-1", x_Namespace="shop", x_Workload="deployment/web",
             x_Rule="by-share", ResourceId="bucket-1", Tags='{"env": "it\'s", "n": 3}',
         ),
         charge(
