@@ -33,6 +33,7 @@ from finops_pipeline.lake.delta import LakeFile, LakeTable
 from finops_pipeline.lake.home import Home
 from finops_pipeline.store.allocated import GROUP, SUBJECT, daily_of_sql, left_sql
 from finops_pipeline.store.allocation import Allocated, allocate
+from finops_pipeline.store.cluster_usage import ClusterUsage
 from finops_pipeline.store.earlier import EarlierShares
 
 _CHUNK = 1_000_000  # allocated figures that are summed at a time
@@ -97,6 +98,7 @@ class _Source:
         files = self._files_of()
         shares = self.home.table("shares")
         earlier = {d: EarlierShares(shares, self.name, files) for d in deciders}
+        usage = ClusterUsage(self.home)
         left: dict[Decider, Costs] = {d: defaultdict(Decimal) for d in deciders}
         for chunk in chunks(
             sorted(files), lambda day: sum(map(self._table.rows, files[day])), _CHUNK
@@ -104,7 +106,7 @@ class _Source:
             self._bind([f for day in chunk for f in files[day]])
             self.engine.make("daily", daily_of_sql(_COSTS, tuple(grain)))
             for decider in deciders:
-                made = allocate(self.engine, self.name, decider, earlier[decider])
+                made = allocate(self.engine, self.name, decider, earlier[decider], usage)
                 if grain is _WEIGHED and _is_partly_unallocated(made):
                     raise _PartlyUnallocated
                 for row in self.engine.rows(left_sql()).to_pylist():
@@ -136,10 +138,13 @@ def _subjects_sql() -> Sql:
 def _decide_alike(
     first: Decider, other: Decider, subjects: Sequence[Subject], days: Iterable[date]
 ) -> bool:
-    """Whether both give every subject to the same taker, and take pools apart among the same."""
+    """Whether both give every subject to the same taker, and take pools apart among the same.
+
+    Workloads of a cluster are no subjects of charges: with clusters it is not known.
+    """
     for day in days:
         one, two = first.calendar.on(day), other.calendar.on(day)
-        if _splits(one) != _splits(two):
+        if one.clusters or two.clusters or _splits(one) != _splits(two):
             return False
         for subject in subjects:
             was, is_now = first.decide(subject, day), other.decide(subject, day)
