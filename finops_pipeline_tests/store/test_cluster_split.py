@@ -19,6 +19,7 @@ from finops_pipeline.exact_yaml import read_yaml
 from finops_pipeline.orchestration.partitions import range_tags
 from finops_pipeline.query.answer import ask as ask_lake
 from finops_pipeline.query.diff import diff
+from finops_pipeline.query.effects import left_by
 from finops_pipeline.query.explain import explain, show_explanation
 from finops_pipeline.query.model import CostQuery
 from finops_pipeline.query.rules_diff import rules_diff
@@ -248,6 +249,20 @@ def test_what_other_rules_would_move_is_foretold(acme: Company) -> None:
     (move,) = found.moves
     assert (move.source_owner, move.target_owner, move.cost) == ("ops", "unallocated", D(100))
     assert found.days == {"acme-oci": tuple(acme.days(4))}
+
+
+def test_what_other_rules_would_leave_unallocated_is_told_of_workloads_too(acme: Company) -> None:
+    acme.run()
+    others = {
+        # a quarter of 4 x 100 was load's; and 4 x 7 of another charge
+        RULES.replace("tags: [{key: team}]", "tags: []"): D(128),
+        RULES.replace("idle: ops", "idle: unallocated"): D(100),
+        RULES.replace("owner: web,", "owner: ops,"): D(0),
+    }
+    sets = [Rules.model_validate(read_yaml(text)) for text in others]
+    with acme.pipeline.engine() as engine:
+        left = left_by(acme.pipeline.home, engine, [acme.pipeline.rules, *sets])
+    assert [costs.get("USD", D(0)) for costs in left] == [D(0), *others.values()]
 
 
 def test_usage_is_an_asset_that_shares_rest_on(acme: Company) -> None:
