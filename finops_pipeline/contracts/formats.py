@@ -39,6 +39,23 @@ class ReportFormat:
     description: str
 
 
+@dataclass(frozen=True)
+class Scheme:
+    """A kind of location.
+
+    `pattern` is what follows the scheme and its colon. `place` and `doctor` name what lists reports
+    there and what `finops doctor` asks, as module of `ingest/` and name in it; `extra` is the extra
+    that their library comes with. `keeps_time` says that the place looks at the clock.
+    """
+
+    pattern: str
+    example: str
+    place: str
+    doctor: str
+    extra: str
+    keeps_time: bool
+
+
 @cache
 def formats() -> dict[str, ReportFormat]:
     """Every format by its name."""
@@ -63,13 +80,13 @@ def formats() -> dict[str, ReportFormat]:
 
 def location_examples(form: ReportFormat) -> list[str]:
     """How the locations of a format are written."""
-    return [example for scheme, (_, example) in _schemes().items() if _takes(form, scheme)]
+    return [scheme.example for name, scheme in schemes().items() if _takes(form, name)]
 
 
 def is_location(form: ReportFormat, location: str) -> bool:
     """Whether a text is a location of the format."""
     scheme, _, rest = location.partition(":")
-    return _takes(form, scheme) and bool(re.fullmatch(_schemes()[scheme][0], rest))
+    return _takes(form, scheme) and bool(re.fullmatch(schemes()[scheme].pattern, rest))
 
 
 def _takes(form: ReportFormat, scheme: str) -> bool:
@@ -77,9 +94,19 @@ def _takes(form: ReportFormat, scheme: str) -> bool:
 
 
 @cache
-def _schemes() -> dict[str, tuple[str, str]]:
-    rows = read_facts("contracts/data/schemes.csv")
-    return {row["scheme"]: (row["pattern"], row["example"]) for row in rows}
+def schemes() -> dict[str, Scheme]:
+    """Every scheme by its name."""
+    return {
+        row["scheme"]: Scheme(
+            pattern=row["pattern"],
+            example=row["example"],
+            place=row["place"],
+            doctor=row["doctor"],
+            extra=row["extra"],
+            keeps_time=row["keeps_time"] == "true",
+        )
+        for row in read_facts("contracts/data/schemes.csv")
+    }
 
 
 def _list(text: str) -> tuple[str, ...]:

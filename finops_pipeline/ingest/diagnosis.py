@@ -27,6 +27,8 @@ from finops_pipeline.ingest.location import (
     IngestError,
     RemoteReport,
     missing_library,
+    named_in_ingest,
+    scheme_of,
 )
 from finops_pipeline.ingest.oci import OciLocation
 from finops_pipeline.ingest.oci_credentials import (
@@ -59,30 +61,14 @@ def diagnose(source: Source, *, now: Callable[[], datetime] = _utc_now) -> list[
     it pointless.
     """
     try:
-        return list(_checks(source)(source, now))
+        return list(named_in_ingest(scheme_of(source).doctor)(source, now))
     except ModuleNotFoundError as error:
         said = str(missing_library(source, error))
         return [Finding("library", False, said, "Install it, then ask again.")]
 
 
-def _checks(source: Source) -> Callable[[Source, Callable[[], datetime]], Iterable[Finding]]:
-    scheme = source.location.partition(":")[0]
-    if scheme in ("s3", "costexplorer"):
-        from finops_pipeline.ingest.aws_diagnosis import diagnose_aws
-
-        return diagnose_aws
-    if scheme in ("gs", "bigquery"):
-        from finops_pipeline.ingest.gcp_diagnosis import diagnose_gcp
-
-        return diagnose_gcp
-    if scheme in ("az", "costmanagement"):
-        from finops_pipeline.ingest.azure_diagnosis import diagnose_azure
-
-        return diagnose_azure
-    return _directory if scheme == "file" else _bucket
-
-
-def _bucket(source: Source, now: Callable[[], datetime]) -> Iterator[Finding]:
+def diagnose_oci(source: Source, now: Callable[[], datetime]) -> Iterator[Finding]:
+    """What keeps the reports of a bucket of OCI from coming."""
     yield from _files(source, now)
     try:
         location = OciLocation(source, retry=_QUICK_RETRY)
@@ -241,7 +227,8 @@ def _listing_and_reading(source: Source, location: OciLocation, now: datetime) -
         yield Finding("reading", False, str(error), "Ask again; if it stays, wait.")
 
 
-def _directory(source: Source, now: Callable[[], datetime]) -> Iterator[Finding]:
+def diagnose_directory(source: Source, now: Callable[[], datetime]) -> Iterator[Finding]:
+    """What keeps the reports of a directory from coming."""
     location = DirectoryLocation(source, now=now)
     # A file counts as delivered at the start of its day, so it may be a day younger than it says.
     fresh_after = now() - FRESH - timedelta(days=1)

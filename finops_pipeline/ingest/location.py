@@ -1,7 +1,7 @@
 """What a place with reports offers, and what can go wrong there.
 
-`Location` is all that the rest of the pipeline knows of a place. The places themselves are in
-`oci.py` and `directory.py`; bringing a report over and checking it is `fetch.py`.
+`Location` is all that the rest of the pipeline knows of a place. Which modules the places are in
+says `contracts/data/schemes.csv`; bringing a report over and checking it is `fetch.py`.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from importlib import import_module
 from pathlib import PurePosixPath
-from typing import Protocol
+from typing import Any, Protocol
 
 from finops_pipeline.config import Source
-from finops_pipeline.contracts.formats import ReportFormat, formats
+from finops_pipeline.contracts.formats import ReportFormat, Scheme, formats, schemes
 
 # The hierarchy beside the reports of a directory, and no report itself.
 INVENTORIES = ("compartments.csv", "scopes.csv")
@@ -139,36 +139,35 @@ def laid_out(place: Location, source: Source) -> Location:
     return ManifestLocation(place, layout)
 
 
-# The module and class of each scheme's place, and the extra that its library comes with. Imported
-# only when asked for: a directory of reports needs no provider's library nor its start-up time.
-_PLACES = {
-    "file": ("directory", "DirectoryLocation", ""),
-    "oci": ("oci", "OciLocation", ""),
-    "s3": ("s3", "S3Location", "aws"),
-    "costexplorer": ("aws_cost_explorer", "CostExplorerLocation", "aws"),
-    "az": ("azure_blob", "AzureBlobLocation", "azure"),
-    "costmanagement": ("azure_cost_query", "CostQueryLocation", "azure"),
-    "gs": ("gcs", "GcsLocation", "gcp"),
-    "bigquery": ("bigquery", "BigQueryLocation", "gcp"),
-}
-_KEEP_TIME = ("file", "costexplorer", "costmanagement")  # places that look at the clock
-
-
 def _open_place(source: Source, passed: datetime | None) -> Location:
-    scheme = source.location.partition(":")[0]
-    module, name, _ = _PLACES[scheme]
+    scheme = scheme_of(source)
     try:
-        place = getattr(import_module(f"finops_pipeline.ingest.{module}"), name)
+        place = named_in_ingest(scheme.place)
     except ModuleNotFoundError as error:
         raise missing_library(source, error) from None
-    opened: Location = place(source, passed=passed) if scheme in _KEEP_TIME else place(source)
+    opened: Location = place(source, passed=passed) if scheme.keeps_time else place(source)
     return opened
+
+
+def scheme_of(source: Source) -> Scheme:
+    """The kind of location that a source has."""
+    return schemes()[source.location.partition(":")[0]]
+
+
+def named_in_ingest(text: str) -> Any:
+    """What `module:name` is in `ingest/`.
+
+    Imported only when asked for: a directory of reports needs no provider's library nor its
+    start-up time. Raises ModuleNotFoundError where the library is not installed.
+    """
+    module, _, name = text.partition(":")
+    return getattr(import_module(f"finops_pipeline.ingest.{module}"), name)
 
 
 def missing_library(source: Source, error: ModuleNotFoundError) -> IngestError:
     """What to install where a provider's library is not there."""
-    scheme = source.location.partition(":")[0]
+    scheme, _, _ = source.location.partition(":")
     return IngestError(
         f"{source.name}: {scheme}: locations need a library that is not installed "
-        f"({error.name}): pip install 'finops-pipeline[{_PLACES[scheme][2]}]'"
+        f"({error.name}): pip install 'finops-pipeline[{scheme_of(source).extra}]'"
     )
