@@ -26,7 +26,7 @@ TENANCY = "acme-oci"
 REPORTS = "reports/cost-csv"
 _LATE_ROWS_A_DAY = 300
 _START, _REFERENCE = "lineItem/intervalUsageStart", "lineItem/referenceNo"
-_FIRST_DAY = date(2026, 8, 1)
+_LAST_DAY = date(2026, 9, 4)  # charges of days to come would be rejected
 
 
 def reports(source: Path) -> list[Path]:
@@ -62,16 +62,19 @@ def make(folder: Path, rows: int, days: int) -> None:
     """Make all of it in a folder that is not there yet."""
     from finops_pipeline.demo import make_tenancy
 
+    first_day = _LAST_DAY - timedelta(days=days - 1)
     partial = folder.with_suffix(".part")
     shutil.rmtree(partial, ignore_errors=True)
     source = partial / TENANCY
     truth = make_tenancy(
-        source, days=days, rows=rows, formats={"cost"}, tenancy=TENANCY, first_day=_FIRST_DAY
+        source, days=days, rows=rows, formats={"cost"}, tenancy=TENANCY, first_day=first_day
     )
     files = reports(source)
-    late_rows = _make_late(files, partial / LATE)
+    late_rows = _make_late(files, partial / LATE, first_day)
     cost = sum(day.net_cost for day in truth.days)
-    (partial / "finops.yaml").write_text(_settings(str(round(cost, 2))), encoding="utf-8")
+    (partial / "finops.yaml").write_text(
+        _settings(str(round(cost, 2)), first_day), encoding="utf-8"
+    )
     facts = {
         "rows": truth.rows,
         "days": days,
@@ -90,9 +93,9 @@ def _size(report: Path) -> int:
         return sum(map(len, iter(lambda: file.read(1 << 20), b"")))
 
 
-def _make_late(files: list[Path], target: Path) -> int:
+def _make_late(files: list[Path], target: Path, first_day: date) -> int:
     """A report of charges of three old days, delivered after all others. Returns its rows."""
-    days = [(_FIRST_DAY + timedelta(days=n)).isoformat() for n in range(LATE_DAYS)]
+    days = [(first_day + timedelta(days=n)).isoformat() for n in range(LATE_DAYS)]
     chosen: dict[str, list[dict[str, str]]] = {day: [] for day in days}
     header: list[str] = []
     for row in _rows(files):
@@ -107,8 +110,8 @@ def _make_late(files: list[Path], target: Path) -> int:
         writer.writeheader()
         for of_day in chosen.values():
             writer.writerows(of_day)
-    delivered = datetime.combine(date.fromisoformat(days[0]), datetime.min.time(), UTC)
-    stamp = int((delivered + timedelta(days=60)).timestamp())
+    delivered = datetime.combine(_LAST_DAY + timedelta(days=26), datetime.min.time(), UTC)
+    stamp = int(delivered.timestamp())
     os.utime(target, (stamp, stamp))
     return sum(map(len, chosen.values()))
 
@@ -119,12 +122,12 @@ def _rows(files: list[Path]) -> Iterator[dict[str, str]]:
             yield from csv.DictReader(file)
 
 
-def _settings(cost: str) -> str:
+def _settings(cost: str, first_day: date) -> str:
     budgets = [("company", "[]"), ("search", "[search]"), ("data-platform", "[data-platform]")]
     lines = [
         "reporting_currency: USD",
         "home: home",
-        f"first_day: {_FIRST_DAY}",
+        f"first_day: {first_day}",
         f"sources: [{{name: {TENANCY}, format: oci_cost_csv, location: 'file:{TENANCY}'}}]",
         "rules: rules.yaml",
         "budgets:",

@@ -118,6 +118,7 @@ def hold(found: Round, facts: dict[str, Any]) -> None:
         "bytes of text": (found["decompress"]["did"]["bytes"], facts["csv_bytes"]),
         "rows ingested": (found["ingest"]["did"]["rows"], facts["rows"]),
         "rows normalized": (accounted, facts["rows"]),
+        "rows rejected": (normalized["rejected"], 0),
         "reports when nothing is new": (found["nothing_new"]["did"]["reports"], 0),
         "days when nothing is new": (found["nothing_new"]["did"]["days"], 0),
         "reports that are late": (found["late_report"]["did"]["reports"], 1),
