@@ -64,11 +64,19 @@ def report_id(source: str, name: str, sha256: str) -> str:
     return hashlib.sha256(f"{source}\n{name}\n{sha256}".encode()).hexdigest()[:32]
 
 
-class Ledger:
-    """The ledger of one source, as it was when it was opened plus what was recorded since."""
+Known = dict[LakeFile, list[LedgerEntry]]
 
-    def __init__(self, table: LakeTable, source: str) -> None:
+
+class Ledger:
+    """The ledger of one source, as it was when it was opened plus what was recorded since.
+
+    `known` is what was read of its files before, which stays as it was: a file's name follows from
+    what it says. What is read is added to it.
+    """
+
+    def __init__(self, table: LakeTable, source: str, known: Known | None = None) -> None:
         self._table = table
+        self._known = {} if known is None else known
         self.source = source
         self._entries: dict[str, LedgerEntry] = {}
         self._look()
@@ -77,7 +85,9 @@ class Ledger:
         """Take in what the table holds now."""
         self._seen = self._table.seen()
         for file in self._table.files(self.source):
-            self._entries |= {e.report_id: e for e in _read(self._table, file)}
+            if file not in self._known:
+                self._known[file] = _read(self._table, file)
+            self._entries |= {e.report_id: e for e in self._known[file]}
 
     @property
     def entries(self) -> list[LedgerEntry]:

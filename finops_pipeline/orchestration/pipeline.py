@@ -21,7 +21,7 @@ from finops_pipeline.engine.duckdb import DuckDBEngine
 from finops_pipeline.engine.kept import keep_in
 from finops_pipeline.engine.protocol import Engine
 from finops_pipeline.ingest.cluster_usage import ClusterUsage
-from finops_pipeline.ingest.ledger import Ledger
+from finops_pipeline.ingest.ledger import Known, Ledger
 from finops_pipeline.ingest.location import Location, open_location
 from finops_pipeline.ingest.run import Ingest
 from finops_pipeline.ingest.scopes import stored_paths
@@ -93,7 +93,12 @@ class Pipeline:
 
     def ledger(self, source: Source) -> Ledger:
         """The source's ledger as it is now."""
-        return Ledger(self.home.table("reports"), source.name)
+        return Ledger(self.home.table("reports"), source.name, self._reports)
+
+    @cached_property
+    def _reports(self) -> Known:
+        """What was read of the ledger: a year of it is a file a day, and it is opened often."""
+        return {}
 
     def ingest(self, source: Source, engine: Engine) -> Ingest:
         """Ingest for a source. Raises IngestError."""
