@@ -34,6 +34,8 @@ from finops_pipeline.normalize.mapper import FILED_BY, Mapper, Parcel, batches
 from finops_pipeline.normalize.mapping import Mapping, bound_columns, mapping
 from finops_pipeline.normalize.rates import Rates
 
+_Alike = tuple[str, tuple[str, ...], bool]
+
 _TABLES = ("focus_costs", "rejected_rows")
 # What a report may raise that is then staged on its own.
 _LEFT = (UnreadableReport, NotWellFormedError, CutOffError, BrokenFileError, FileNotFoundError)
@@ -81,6 +83,7 @@ class Stager:
         self.first_day = first_day
         self._bound: str | None = None  # the provider whose catalogues are
         self._fingerprints: dict[str, str] = {}
+        self._mappings: dict[_Alike, Mapping] = {}
 
     def fingerprint(self, entry: LedgerEntry) -> str:
         """A hash of all that the staged report is made from: content, rules, facts and rates."""
@@ -120,11 +123,10 @@ class Stager:
         Only a saving: a batch of rows costs as much again as it has rows. What does not go
         smoothly is left, and `stage` does it on its own and says what is wrong.
         """
-        waiting: dict[tuple[object, ...], list[LedgerEntry]] = defaultdict(list)
+        waiting: dict[_Alike, list[LedgerEntry]] = defaultdict(list)
         for entry in entries:
             if entry.rows and self._noted(entry, self.fingerprint(entry)) is None:
-                alike = (entry.format, entry.columns, self._is_foreign(entry))
-                waiting[alike].append(entry)
+                waiting[self._alike(entry)].append(entry)
         for alike_entries in waiting.values():
             self._make_together(alike_entries)
 
@@ -240,9 +242,17 @@ class Stager:
         write_whole(note, json.dumps({"charges": charges, "rejected": rejected}).encode())
 
     def _mapping(self, entry: LedgerEntry) -> Mapping:
-        header: Header = read_header(raw_format(entry.format), entry.columns)
-        reporting = self.rates.reporting_currency
-        return mapping(entry.format, header, self.source, reporting, self._is_foreign(entry))
+        alike = self._alike(entry)
+        if alike not in self._mappings:
+            header: Header = read_header(raw_format(entry.format), entry.columns)
+            reporting, foreign = self.rates.reporting_currency, self._is_foreign(entry)
+            made = mapping(entry.format, header, self.source, reporting, foreign)
+            self._mappings[alike] = made
+        return self._mappings[alike]
+
+    def _alike(self, entry: LedgerEntry) -> _Alike:
+        """What reports have in common that one mapping serves."""
+        return entry.format, entry.columns, self._is_foreign(entry)
 
     def _is_foreign(self, entry: LedgerEntry) -> bool:
         return {t.currency for t in entry.totals} != {self.rates.reporting_currency}
