@@ -124,8 +124,13 @@ def read_rows(
         except pa.ArrowInvalid as error:
             if stretches.problem is None and "Empty CSV file" not in str(error):  # only a header
                 raise NotWellFormedError(str(error)) from error
-        if stretches.problem is not None:
-            raise stretches.problem
+        if (problem := stretches.problem) is not None:
+            # No circle through the traceback: what was read would stay until garbage is looked for.
+            stretches.problem = None
+            try:
+                raise problem
+            finally:
+                del problem
 
 
 @contextmanager

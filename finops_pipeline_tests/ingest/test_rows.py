@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import csv
+import gc
 import gzip
 import io
+import weakref
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -192,6 +195,30 @@ def test_who_stops_early_lets_arrow_come_to_the_end(tmp_path: Path, opened: list
     next(found)
     found.close()  # type: ignore[attr-defined]
     assert opened[0].given[-1] == b"" and len(opened[0].given) < 200
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_nothing_of_what_is_wrong_waits_for_the_garbage_collector(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong: str
+) -> None:
+    made: list[weakref.ref[rows._Checked]] = []
+
+    class Noted(rows._Checked):
+        def __init__(self, source: BinaryIO) -> None:
+            super().__init__(source)
+            made.append(weakref.ref(self))
+
+    monkeypatch.setattr(rows, "_Checked", Noted)
+    path = tmp_path / "r.csv"
+    path.write_bytes(b"a,b,c\n" + WRONG[wrong])
+    gc.collect()
+    gc.disable()
+    try:
+        with suppress(NotWellFormedError):
+            list(read_rows(path, 3, {"a": 0, "b": 1}))
+        assert [found() for found in made] == [None]
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("stretch", range(20, 40))
