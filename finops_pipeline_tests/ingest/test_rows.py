@@ -6,6 +6,7 @@ import csv
 import gc
 import gzip
 import io
+import time
 import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -216,6 +217,9 @@ def test_nothing_of_what_is_wrong_waits_for_the_garbage_collector(
     try:
         with suppress(NotWellFormedError):
             list(read_rows(path, 3, {"a": 0, "b": 1}))
+        deadline = time.monotonic() + 10  # Arrow's own thread lets go a moment later
+        while made[0]() is not None and time.monotonic() < deadline:
+            time.sleep(0.01)
         assert [found() for found in made] == [None]
     finally:
         gc.enable()
