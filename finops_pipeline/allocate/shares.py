@@ -34,9 +34,8 @@ class Share:
 
     `fraction` is the part before rounding; `weight` is in units of the driver, None where the part
     is not by a weight of the owner's own. `route` says, where the part comes through other pools,
-    how it came: a JSON list of steps. Of a cluster, an owner
-    takes a part for each of its workloads: `cluster`, `namespace`, `workload`, and the `facts`
-    about it.
+    how it came: a JSON list of steps. Of a cluster, an owner takes a part for each of its
+    workloads: `cluster`, `namespace`, `workload`, and the `facts` about it.
     """
 
     pool: str

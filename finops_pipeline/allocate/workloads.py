@@ -17,11 +17,10 @@ from finops_pipeline.allocate.clusters import SHARE, Cluster
 from finops_pipeline.allocate.subject import Subject
 from finops_pipeline.allocate.terms import UNALLOCATED, fold
 from finops_pipeline.config import ConfigError
+from finops_pipeline.ingest.usage import rounded
 
 KUBERNETES = "Kubernetes"  # ProviderName and ServiceName of the subject that a workload is
 IDLE = "__idle__"  # the namespace of capacity that nobody took, as OpenCost calls it
-
-_DIGITS = Decimal(10) ** 18
 
 
 class Taker(NamedTuple):
@@ -143,7 +142,7 @@ def _parted(
     parts = {taker: weight * factor / whole for taker, weight in own.items()}
     kept = {**({} if shared else overhead), **idle}
     parts |= {taker: weight / whole for taker, weight in kept.items()}
-    weights = {taker: _decimal(weight) for taker, weight in {**own, **kept}.items()}
+    weights = {taker: rounded(weight) for taker, weight in {**own, **kept}.items()}
     return Weighed(parts, weights, {taker: facts[taker] for taker in parts})
 
 
@@ -171,7 +170,7 @@ def _idle(
         return {}
     owner, why = by_policy("idle", cluster.idle, owners)
     taker = Taker(owner, cluster.name, IDLE)
-    facts[taker] = _facts(_decimal(left[0]), _decimal(left[1]), why, "{}")
+    facts[taker] = _facts(rounded(left[0]), rounded(left[1]), why, "{}")
     return {taker: weight}
 
 
@@ -202,9 +201,3 @@ def _facts(cpu: Decimal, memory: Decimal, why: str, labels: str) -> str:
 def _plain(number: Decimal) -> str:
     text = format(number, "f")
     return text.rstrip("0").rstrip(".") if "." in text else text
-
-
-def _decimal(number: Fraction) -> Decimal:
-    """Rounded half up at 18 digits, as the lake keeps it: for showing only."""
-    units = (number * int(_DIGITS) + Fraction(1, 2)).__floor__()
-    return Decimal(f"{units // int(_DIGITS)}.{units % int(_DIGITS):018d}")

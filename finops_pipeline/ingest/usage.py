@@ -84,7 +84,8 @@ def workload_name(kind: str, name: str) -> str:
 def known_contents(home: Home, cluster: str) -> set[str]:
     """The SHA-256 of every file that usage of the cluster was read from."""
     table = home.table("cluster_usage")
-    return {row["sha256"] for f in table.files(cluster) for row in table.read(f).to_pylist()}
+    contents = (table.read(f).column("sha256").unique() for f in table.files(cluster))
+    return {sha256 for found in contents for sha256 in found.to_pylist()}
 
 
 def known_days(home: Home, cluster: str) -> set[date]:
@@ -148,9 +149,9 @@ def _rows(cluster: str, day: date, measured: DayOfContainers) -> Iterator[dict[s
             "namespace": namespace,
             "workload": workload,
             "labels": json.dumps(labels, sort_keys=True, ensure_ascii=False),
-            **{name: _rounded(quantity) for name, quantity in sums.items()},
-            "cpu_capacity": _rounded(measured.cpu_capacity),
-            "memory_capacity": _rounded(measured.memory_capacity),
+            **{name: rounded(quantity) for name, quantity in sums.items()},
+            "cpu_capacity": _known(measured.cpu_capacity),
+            "memory_capacity": _known(measured.memory_capacity),
         }
 
 
@@ -163,11 +164,14 @@ def _agreed(labels: Iterable[Mapping[str, str]]) -> dict[str, str]:
     return {key: next(iter(found)) for key, found in values.items() if len(found) == 1}
 
 
-def _rounded(number: Fraction | None) -> Decimal | None:
-    if number is None:
-        return None
+def rounded(number: Fraction) -> Decimal:
+    """A number that is not below zero, rounded half up to 18 digits, as the lake keeps it."""
     units = (number * _DIGITS + Fraction(1, 2)).__floor__()
     return Decimal(f"{units // _DIGITS}.{units % _DIGITS:018d}")
+
+
+def _known(number: Fraction | None) -> Decimal | None:
+    return None if number is None else rounded(number)
 
 
 def _fingerprint(rows: Iterable[Mapping[str, Any]]) -> str:
