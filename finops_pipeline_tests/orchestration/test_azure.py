@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
 from finops_pipeline.config import Settings, Source
+from finops_pipeline_tests.days import closed_month
 from finops_pipeline_tests.normalize.azure_exports import SUBSCRIPTION, as_parquet, manifest, row
 from finops_pipeline_tests.orchestration.company import Company
 from finops_pipeline_tests.servers.azurite import ACCOUNT, Azurite, azurite, is_installed
@@ -18,8 +19,7 @@ from finops_pipeline_tests.servers.cost_management import TENANT, CostManagement
 
 pytestmark = pytest.mark.skipif(not is_installed(), reason="Azurite: `make azurite` installs it")
 
-NOW = datetime.now(UTC)
-MONTH = (NOW.replace(day=1) - timedelta(days=40)).replace(day=1)  # one that is closed
+MONTH = closed_month()
 OTHER = "/subscriptions/11111111-2222-3333-4444-555555555555"
 GROUPS = "/providers/Microsoft.Management/managementGroups"
 
@@ -60,9 +60,9 @@ class AzureCompany(Company):
                 location=f"costmanagement:/{OTHER}", endpoint=self.service.endpoint,
             ),
         )  # fmt: skip
-        return Settings(home=self.folder / "home", first_day=MONTH.date(), sources=sources)
+        return Settings(home=self.folder / "home", first_day=MONTH, sources=sources)
 
-    def export(self, submitted: datetime, *costs: str) -> None:
+    def export(self, submitted: date, *costs: str) -> None:
         """A run of the export: a part with these costs, and its manifest."""
         day = {
             "ChargePeriodStart": f"{MONTH:%Y-%m-%d}T00:00:00Z",
@@ -94,7 +94,7 @@ def test_both_feeds_end_as_costs_and_a_month_made_anew_replaces_itself(
     assert report.delivered == {"acme-export": 2, "acme-query": 13}
     found = {(c["x_Source"], c["x_ScopePath"]) for c in company.rows("focus_costs")}
     assert found == {("acme-export", "Acme Production/web"), ("acme-query", "root/Lab/tests")}
-    assert company.costs() == {MONTH.date(): Decimal("13.75")}
+    assert company.costs() == {MONTH: Decimal("13.75")}
     asked = len(service.asked)
     assert asked == 13
     again = company.run()
@@ -104,5 +104,5 @@ def test_both_feeds_end_as_costs_and_a_month_made_anew_replaces_itself(
     company.export(MONTH + timedelta(days=35), "5")
     report = company.run()
     assert report.problems == []
-    assert company.costs() == {MONTH.date(): Decimal("6.25")}
+    assert company.costs() == {MONTH: Decimal("6.25")}
     assert {c["SubAccountId"] for c in company.rows("focus_costs")} == {SUBSCRIPTION, OTHER}
