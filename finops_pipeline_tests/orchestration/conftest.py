@@ -8,7 +8,6 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from finops_pipeline.orchestration import assets, company
 from finops_pipeline_tests.orchestration.company import Company
 
 
@@ -44,9 +43,7 @@ def kept() -> Iterator[dg.DagsterInstance]:
 
 
 @pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Retries at once, and no instance but the test's own."""
-    for module in (assets, company):
-        monkeypatch.setattr(module, "RETRIES", dg.RetryPolicy(max_retries=2))
+def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No instance but the test's own."""
     monkeypatch.delenv("DAGSTER_HOME", raising=False)
     monkeypatch.chdir(tmp_path)
