@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import statistics
+from collections import defaultdict
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 
 from benchmarks.rounds import STAGES, Round
 
-_NOT_ALL_ROWS = ("nothing_new", "late_report", "rebuild")
+_NOT_ALL_ROWS = ("nothing_new", "late_report", "questions", "rebuild")
 _SUMMED = ("cpu", "user", "system", "wall", "read", "written", "disk_read", "disk_written")
 _PACKAGES = ("duckdb", "ibis-framework", "pyarrow", "deltalake", "dagster")
 Summary = dict[str, dict[str, dict[str, float]]]
@@ -52,6 +53,20 @@ def summary(rounds: Sequence[Round]) -> Summary:
 
 def _spread(values: list[float]) -> dict[str, float]:
     return {"median": statistics.median(values), "min": min(values), "max": max(values)}
+
+
+def questions(rounds: Sequence[Round]) -> dict[str, dict[str, dict[str, float]]]:
+    """Of each kind of question its milliseconds over the rounds: 50th, 95th percentile, and CPU."""
+    kinds: dict[str, list[dict[str, float]]] = {
+        q["name"]: [] for q in rounds[0]["questions"]["did"]
+    }
+    for found in rounds:
+        for question in found["questions"]["did"]:
+            kinds[question["name"]].append(question)
+    return {
+        name: {figure: _spread([q[figure] for q in asked]) for figure in ("p50", "p95", "cpu")}
+        for name, asked in kinds.items()
+    }
 
 
 def machine() -> dict[str, Any]:

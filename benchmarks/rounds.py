@@ -19,6 +19,7 @@ from benchmarks.measure import REPOSITORY, run
 Round = dict[str, dict[str, Any]]
 FLOORS = ("decompress", "floor", "write")
 SCRIPTS = ("floor_sniffed", "script", "pandas_loop")
+_QUESTIONS = 21  # of each kind, the cold one first
 STAGES = ("ingest", "normalize", "store", "company")
 
 
@@ -46,7 +47,7 @@ def data_facts(data: Path) -> dict[str, Any]:
 def one_round(data: Path, folder: Path, brief: bool, say: Callable[[str], None]) -> Round:
     """Measure everything once, in `folder`, which is removed afterwards.
 
-    A `brief` round leaves out what others would write, the run through Dagster and the rebuild.
+    A `brief` round leaves out what others would write and the run through Dagster.
     """
     shutil.rmtree(folder, ignore_errors=True)
     work = folder / "floor"
@@ -66,11 +67,13 @@ def one_round(data: Path, folder: Path, brief: bool, say: Callable[[str], None])
     deliver_late(data, staged)
     say("late report")
     found["late_report"] = finops_run("late_report", staged)
+    say("questions")
+    found["questions"] = questions(staged)
+    say("rebuild")
+    report_in(staged, "EUR")
+    found["rebuild"] = finops_run("rebuild", staged)
+    shutil.rmtree(staged)
     if not brief:
-        say("rebuild")
-        report_in(staged, "EUR")
-        found["rebuild"] = finops_run("rebuild", staged)
-        shutil.rmtree(staged)
         lay_out(data, whole)
         say("finops run")
         found["finops_run"] = finops_run("finops_run", whole)
@@ -109,6 +112,14 @@ def finops_run(name: str, folder: Path) -> dict[str, Any]:
     return {**cost.as_json(), "did": did}
 
 
+def questions(folder: Path) -> dict[str, Any]:
+    """The query set, asked of the home of a folder in one warm process, measured."""
+    log = folder / "questions-log"
+    command = [sys.executable, "-m", "benchmarks.queries", "--home", folder / "home", "--json"]
+    cost = run([*command, "--rounds", str(_QUESTIONS)], folder, log)
+    return {**cost.as_json(), "did": json.loads(log.with_suffix(".out").read_text("utf-8"))}
+
+
 def hold(found: Round, facts: dict[str, Any]) -> None:
     """Raise WrongWork if the processes of a round did not all do their work."""
     normalized = found["normalize"]["did"]
@@ -123,17 +134,21 @@ def hold(found: Round, facts: dict[str, Any]) -> None:
         "days when nothing is new": (found["nothing_new"]["did"]["days"], 0),
         "reports that are late": (found["late_report"]["did"]["reports"], 1),
         "days of the late report": (found["late_report"]["did"]["days"], LATE_DAYS),
+        "reports of the rebuild": (found["rebuild"]["did"]["reports"], 0),
+        "days of the rebuild": (found["rebuild"]["did"]["days"], found["store"]["did"]["days"]),
+        "questions without an answer": (
+            [q["name"] for q in found["questions"]["did"] if not q["rows"]],
+            [],
+        ),
     }
     for name in SCRIPTS:
         if name in found:
             wanted[f"rows of {name}"] = (found[name]["did"]["rows"], facts["rows"])
     if "finops_run" in found:
-        days = found["store"]["did"]["days"]
+        did = found["finops_run"]["did"]
         wanted |= {
-            "reports of the run": (found["finops_run"]["did"]["reports"], facts["reports"]),
-            "days of the run": (found["finops_run"]["did"]["days"], days),
-            "reports of the rebuild": (found["rebuild"]["did"]["reports"], 0),
-            "days of the rebuild": (found["rebuild"]["did"]["days"], days),
+            "reports of the run": (did["reports"], facts["reports"]),
+            "days of the run": (did["days"], found["store"]["did"]["days"]),
         }
     wrong = [
         f"{what}: {is_}, expected {should}"

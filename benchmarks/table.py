@@ -55,7 +55,7 @@ def _of_size(size: dict[str, Any]) -> str:
     lines = [_HEAD, "|---|" + "---:|" * (_HEAD.count("|") - 2)]
     summary = size["summary"]
     lines += [_line(label, summary[name]) for name, label in _NAMES.items() if name in summary]
-    return f"{title}\n\n" + "\n".join([*lines, "", *_curves(size["rounds"][-1])])
+    return f"{title}\n\n" + "\n".join([*lines, "", *_curves(size["rounds"][-1])]) + _questions(size)
 
 
 def _curves(found: dict[str, Any]) -> list[str]:
@@ -72,6 +72,15 @@ def _curves(found: dict[str, Any]) -> list[str]:
                 f"| {_NAMES[name]} | " + " | ".join(f"{m / 1e6:.0f}" for m in tenths) + " |"
             )
     return lines
+
+
+def _questions(size: dict[str, Any]) -> str:
+    """What each kind of question takes in one warm process, in milliseconds."""
+    lines = ["| question, in ms | p50 | p95 | CPU p95 |", "|---|---:|---:|---:|"]
+    for name, asked in size["questions"].items():
+        cells = " | ".join(_spread(asked[figure], "{:.0f}") for figure in ("p50", "p95", "cpu"))
+        lines.append(f"| {name} | {cells} |")
+    return "\n\n" + "\n".join(lines)
 
 
 def _line(label: str, row: dict[str, dict[str, float]]) -> str:

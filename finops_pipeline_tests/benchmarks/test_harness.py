@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
+import benchmarks.queries
 from benchmarks import figures, table
 from benchmarks.__main__ import main
 from benchmarks.measure import CommandFailed, run
 from benchmarks.rounds import STAGES, WrongWork, hold
 
-_ROWS, _DAYS = 3_000, 3
+_ROWS, _DAYS = 3_000, 6  # of two months
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +59,15 @@ def test_every_process_has_a_cost_and_a_ratio(size: dict[str, Any]) -> None:
             assert 1e6 < row["peak"]["median"] < 1e11, name
             assert row["read"]["median"] > 0, name
     assert size["summary"]["floor"]["cpu_ratio"]["median"] == 1
+
+
+def test_every_question_was_asked_and_answered(size: dict[str, Any]) -> None:
+    kinds = benchmarks.queries.kinds(["2026-01"], ["web"], "team")
+    assert size["questions"].keys() == kinds.keys()
+    (found,) = size["rounds"]
+    for question in found["questions"]["did"]:
+        assert question["rows"] > 0, question["name"]
+        assert 0 < question["p50"] <= question["p95"] < 60_000, question["name"]
 
 
 def test_the_whole_is_the_sum_of_its_stages(size: dict[str, Any]) -> None:
