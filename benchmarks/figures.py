@@ -56,10 +56,8 @@ def _spread(values: list[float]) -> dict[str, float]:
 
 
 def questions(rounds: Sequence[Round]) -> dict[str, dict[str, dict[str, float]]]:
-    """Of each kind of question its milliseconds over the rounds: 50th, 95th percentile, and CPU."""
-    kinds: dict[str, list[dict[str, float]]] = {
-        q["name"]: [] for q in rounds[0]["questions"]["did"]
-    }
+    """Milliseconds of each kind of question over the rounds: 50th, 95th percentile, and CPU."""
+    kinds: dict[str, list[dict[str, float]]] = defaultdict(list)
     for found in rounds:
         for question in found["questions"]["did"]:
             kinds[question["name"]].append(question)
