@@ -22,7 +22,7 @@ from finops_pipeline.orchestration import figures
 from finops_pipeline.orchestration.findings import findings, tell
 from finops_pipeline.orchestration.partitions import RANGES, SOURCE, days_of
 from finops_pipeline.orchestration.pipeline import Pipeline
-from finops_pipeline.orchestration.reporting import Day, Event, columns, report
+from finops_pipeline.orchestration.reporting import Day, Event, columns, report, working_on
 
 RETRIES = dg.RetryPolicy(max_retries=2, delay=5, backoff=dg.Backoff.EXPONENTIAL)
 OWNERS = ["team:finops"]
@@ -112,7 +112,7 @@ def _compartments(
             context.log.warning(str(refusal))
             found = []
         if found:
-            with pipeline.working_on(source.name):
+            with working_on(pipeline, source.name):
                 store_scopes(pipeline.home.table("compartments"), source.name, found)
         metadata = {"compartments": len(found)}
         yield from report(context, {asset_key: [Day(d, metadata) for d in days_of(context)]})
@@ -141,7 +141,7 @@ def _raw_reports(
     )
     def raw_reports(context: dg.AssetExecutionContext) -> Iterator[Event]:
         days_wanted = days_of(context)
-        with pipeline.working_on(source.name), pipeline.engine() as engine:
+        with working_on(pipeline, source.name), pipeline.engine() as engine:
             ingest = pipeline.ingest(source, engine)
             new = [r for r in ingest.new_reports() if delivery_day(r) in days_wanted]
             before = findings(pipeline, source)
@@ -199,7 +199,7 @@ def _normalize(
         retry_policy=RETRIES,
     )
     def normalize(context: dg.AssetExecutionContext) -> Iterator[Event]:
-        with pipeline.working_on(source.name), pipeline.engine() as engine:
+        with working_on(pipeline, source.name), pipeline.engine() as engine:
             normalizing = pipeline.normalize(source, engine)
             results = normalizing.run(pipeline.days_in(days_of(context), normalizing.days()))
         found = figures.by_partition(results, pipeline.partition_of)
@@ -264,7 +264,7 @@ def _allocate_and_store(
         retry_policy=RETRIES,
     )
     def allocate_and_store(context: dg.AssetExecutionContext) -> Iterator[Event]:
-        with pipeline.working_on(source.name), pipeline.engine() as engine:
+        with working_on(pipeline, source.name), pipeline.engine() as engine:
             store = pipeline.store(source, engine)
             found = store.run(pipeline.days_in(days_of(context), store.stale_days()))
         results = [r for r in found if r.day == pipeline.partition_of(r.day)]

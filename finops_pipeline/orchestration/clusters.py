@@ -11,7 +11,7 @@ from finops_pipeline.ingest.usage import known_days
 from finops_pipeline.orchestration.assets import RETRIES, check, spec, usage_key
 from finops_pipeline.orchestration.partitions import RANGES, days_of
 from finops_pipeline.orchestration.pipeline import Pipeline, usage_lock
-from finops_pipeline.orchestration.reporting import Check, Day, Event, report
+from finops_pipeline.orchestration.reporting import Check, Day, Event, report, working_on
 
 
 def cluster_assets(
@@ -40,7 +40,7 @@ def _usage(
     def cluster_usage(context: dg.AssetExecutionContext) -> Iterator[Event]:
         today = datetime.now(UTC).date()
         usage = pipeline.usage(cluster)
-        with pipeline.working_on(usage_lock(cluster)):
+        with working_on(pipeline, usage_lock(cluster)):
             due = usage.due(today, pipeline.settings.first_day)
             loaded = usage.load(sorted({*due, *(d for d in days_of(context) if d < today)}))
             known = known_days(pipeline.home, cluster.name)

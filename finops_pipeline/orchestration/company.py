@@ -11,7 +11,7 @@ from finops_pipeline.contracts.tables import tables
 from finops_pipeline.orchestration.assets import OWNERS, RETRIES, key, spec
 from finops_pipeline.orchestration.partitions import RANGES, days_of
 from finops_pipeline.orchestration.pipeline import Pipeline
-from finops_pipeline.orchestration.reporting import Day, Event, money, report
+from finops_pipeline.orchestration.reporting import Day, Event, money, report, working_on
 from finops_pipeline.store.catalogue import (
     begin_catalogue,
     publish_catalogue,
@@ -50,7 +50,7 @@ def _daily_totals(
         retry_policy=RETRIES,
     )
     def daily_totals(context: dg.AssetExecutionContext) -> Iterator[Event]:
-        with pipeline.working_on("company"), pipeline.engine() as engine:
+        with working_on(pipeline, "company"), pipeline.engine() as engine:
             rollups = Rollups(pipeline.home, engine)
             rows = rollups.run(pipeline.days_in(days_of(context), rollups.stale_days()))
         found = [Day(day, {"dagster/partition_row_count": rows[day]}) for day in days_of(context)]
@@ -73,7 +73,7 @@ def _budget_status(
         retry_policy=RETRIES,
     )
     def budget_status(context: dg.AssetExecutionContext) -> Iterator[Event]:
-        with pipeline.working_on("company"), pipeline.engine() as engine:
+        with working_on(pipeline, "company"), pipeline.engine() as engine:
             actuate = Actuate(pipeline.home, engine, pipeline.settings)
             statuses = actuate.run(pipeline.days_in(days_of(context), actuate.stale_days()))
             waiting = len(actuate.outbox().pending(actuate.file_sink().name))
@@ -108,7 +108,7 @@ def _warehouse(pipeline: Pipeline, days: dg.PartitionsDefinition[str]) -> dg.Ass
         retry_policy=RETRIES,
     )
     def warehouse(context: dg.AssetExecutionContext, catalogue: DuckDBResource) -> Iterator[Event]:
-        with pipeline.working_on("company"):
+        with working_on(pipeline, "company"):
             begin_catalogue(pipeline.home)
             with catalogue.get_connection() as connection:
                 files = refresh_catalogue(pipeline.home, connection)

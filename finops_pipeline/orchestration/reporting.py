@@ -7,6 +7,7 @@ as materialized and fails for the broken ones alone. What was computed is elsewh
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Context, Decimal
@@ -14,10 +15,22 @@ from typing import Any
 
 import dagster as dg
 
+from finops_pipeline.config import ConfigError
 from finops_pipeline.contracts.tables import Table
+from finops_pipeline.orchestration.pipeline import Pipeline
 
 EXACT = Context(prec=76)  # the default one would round to 28 digits
 Event = dg.MaterializeResult[Any] | dg.AssetCheckResult
+
+
+@contextmanager
+def working_on(pipeline: Pipeline, name: str) -> Iterator[None]:
+    """Hold a source for one run. Settings that are wrong fail it at once: no retry mends them."""
+    try:
+        with pipeline.working_on(name):
+            yield
+    except ConfigError as error:
+        raise dg.Failure(description=str(error), allow_retries=False) from error
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -64,6 +65,20 @@ def test_a_lasting_error_is_told_in_its_own_words(
 
     assert failures(result) == {"acme_oci__raw_reports": "acme-oci: the bucket does not answer"}
     assert flaky.calls == 3
+
+
+def test_what_no_retry_mends_is_tried_once(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    rates = tmp_path / "rates.csv"
+    rates.write_text("date,from,to,rate\n2025-01-01,EUR,USD,much\n", encoding="utf-8")
+    acme = Company(tmp_path, options={"rates": rates})
+    acme.place()
+    acme.deliver_days(1)
+
+    result = acme.materialize(instance, day(1), day(1), CHAIN)
+
+    assert failures(result).keys() == {"acme_oci__normalize"}
+    assert "rates.csv: line 2" in failures(result)["acme_oci__normalize"]
+    assert not [e for e in result.all_events if e.is_step_up_for_retry]
 
 
 def test_a_report_that_cannot_be_fetched_breaks_its_own_delivery_day_alone(
