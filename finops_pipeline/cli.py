@@ -60,7 +60,12 @@ def main() -> None:
     # Dagster marks per-partition checks as a preview; that is ours to know, not the user's.
     warnings.filterwarnings("ignore", module=r"finops_pipeline\.orchestration")
     warnings.filterwarnings("ignore", module=r"dagster\.")
-    app()
+    try:
+        app()
+    except SystemExit as done:
+        if isinstance(done.code, int):
+            process.leave(done.code)
+        raise
 
 
 @app.command()
