@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -39,11 +40,7 @@ class DuckDBEngine:
         self, memory_limit: str, spill: Path | None = None, filesystem: Any = None
     ) -> None:
         """`filesystem` is an fsspec one, through which locations of its protocol are read."""
-        self.connection = duckdb.connect()
-        if filesystem is not None:
-            self.connection.register_filesystem(filesystem)
-        self._ibis = ibis.duckdb.from_connection(self.connection)
-        for name, value in {
+        self._settings = {
             "TimeZone": "UTC",
             "memory_limit": memory_limit,
             "temp_directory": str(spill or Path(tempfile.gettempdir()) / "finops-spill"),
@@ -54,14 +51,29 @@ class DuckDBEngine:
             # before they are read: left to guess, DuckDB held the large side in memory to look up
             # 700 services (measured: a third of the time of the mapping, and its spilling).
             "disabled_optimizers": "join_order,build_side_probe_side",
-        }.items():
-            self.connection.execute(f"SET {name} = '{value}'")
+        }
+        self._filesystem = filesystem
+
+    @cached_property
+    def connection(self) -> duckdb.DuckDBPyConnection:
+        """The database, opened when it is first needed: a run with nothing new needs none."""
+        connection = duckdb.connect()
+        if self._filesystem is not None:
+            connection.register_filesystem(self._filesystem)
+        for name, value in self._settings.items():
+            connection.execute(f"SET {name} = '{value}'")
+        return connection
+
+    @cached_property
+    def _ibis(self) -> Any:
+        return ibis.duckdb.from_connection(self.connection)
 
     def __enter__(self) -> DuckDBEngine:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.connection.close()
+        if "connection" in self.__dict__:
+            self.connection.close()
 
     # Binding names to data
 
@@ -103,7 +115,8 @@ class DuckDBEngine:
 
     def bound(self, name: str) -> ir.Table:
         """The bound data as an Ibis table that can be run, for checks."""
-        return self._ibis.table(name)
+        table: ir.Table = self._ibis.table(name)
+        return table
 
     # Running expressions
 

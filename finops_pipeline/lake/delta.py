@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
@@ -20,12 +20,12 @@ from urllib.parse import quote, unquote
 import pyarrow as pa
 import pyarrow.parquet as pq
 from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Transaction
-from deltalake.exceptions import CommitFailedError, DeltaError
+from deltalake.exceptions import CommitFailedError
 from deltalake.transaction import AddAction, RemoveAction
 
 from finops_pipeline.contracts.forms import arrow_schema
 from finops_pipeline.contracts.tables import Table
-from finops_pipeline.lake.forgotten import ForgottenError
+from finops_pipeline.lake.log import Log
 from finops_pipeline.lake.place import Folder, Place
 
 T = TypeVar("T")
@@ -33,7 +33,6 @@ Partition = tuple[str, ...]
 
 _COMMIT_ATTEMPTS = 20
 _FEW = 20  # files that are looked for one by one
-_KEPT_FOR = 600.0  # seconds: it holds credentials, which expire
 
 
 class Overtaken(Exception):
@@ -55,7 +54,9 @@ class LakeTable:
         self.table = table
         self._place = (Folder(lake) if isinstance(lake, Path) else lake).below(table.name)
         self._rows: dict[LakeFile, int] = {}
-        self._kept: tuple[DeltaTable, float] | None = None  # only of a place that is shared
+        self._most: dict[LakeFile, dict[str, int]] = {}
+        self._log = Log(self._place)
+        self._listing: tuple[DeltaTable, int, list[LakeFile]] | None = None  # of what is kept
 
     @property
     def root(self) -> str:
@@ -93,6 +94,7 @@ class LakeTable:
         pq.write_table(rows.cast(arrow_schema(self.table)), content, compression="zstd")
         self._place.write(self._name(file), content.getvalue().to_pybytes())
         self._rows[file] = rows.num_rows
+        self._most[file] = _most(rows)
         return file
 
     def rows(self, file: LakeFile) -> int:
@@ -119,14 +121,11 @@ class LakeTable:
 
     def exists(self) -> bool:
         """Whether the table was ever written."""
-        if self._kept is not None:
-            return True
-        with self._place.teaching():
-            return bool(DeltaTable.is_deltatable(self.root, self._place.delta_options()))
+        return self._log.exists()
 
     def version(self) -> int:
         """The newest version; -1 when the table was never written."""
-        delta = self._now()
+        delta = self._log.newest()
         return -1 if delta is None else int(delta.version())
 
     def files(
@@ -154,6 +153,25 @@ class LakeTable:
         moments = [datetime.fromtimestamp(t / 1000, UTC) for t in times]
         return dict(zip(self._listed(actions), moments, strict=True))
 
+    def above_zero(self, columns: Sequence[str], *prefix: str) -> list[LakeFile]:
+        """The files below a partition prefix that may hold more than zero in one of these columns.
+
+        By what the log says of small files; one that it says nothing of is among them.
+        """
+        delta = self.at()
+        if delta is None:
+            return []
+        actions = _actions(delta)
+        told = [f"max.{c}" for c in columns]
+        if not set(told) <= set(actions.column_names):
+            return self._files(delta, prefix, {})
+        most = zip(*(actions.column(name).to_pylist() for name in told), strict=True)
+        return sorted(
+            file
+            for file, values in zip(self._listed(actions), most, strict=True)
+            if file.partition[: len(prefix)] == prefix and any(v is None or v > 0 for v in values)
+        )
+
     def gone(self, files: Iterable[LakeFile]) -> LakeFile | None:
         """The first of these files that lies at its place no more, whatever the log says of it."""
         if not self._place.shared:
@@ -166,35 +184,28 @@ class LakeTable:
 
     def at(self, as_of: datetime | int | None = None) -> DeltaTable | None:
         """The table as it was then; None when it was not there yet. Raises ForgottenError."""
-        delta = self._now(own=as_of is not None)
-        if delta is None or as_of is None:
-            return delta
-        with self._place.teaching():
-            version = version_at(delta, as_of) if isinstance(as_of, datetime) else as_of
-            if version is None:
-                return None
-            try:
-                delta.load_as_version(version)
-            except DeltaError as error:
-                if 0 in (entry["version"] for entry in self._delta().history()):
-                    raise
-                raise ForgottenError(_forgotten(f"in version {version}")) from error
-        return delta
+        return self._log.newest() if as_of is None else self._log.at(as_of)
 
     def _files(
         self, delta: DeltaTable, prefix: Partition, where: Mapping[str, set[str]]
     ) -> list[LakeFile]:
         wanted = [(self.table.partition_by.index(k), v) for k, v in where.items()]
-        return sorted(
+        return [
             file
             for file in self.listed(delta)
             if file.partition[: len(prefix)] == prefix
             and all(file.partition[i] in v for i, v in wanted)
-        )
+        ]
 
     def listed(self, delta: DeltaTable) -> list[LakeFile]:
-        """Every file of a state of the table, in the log's order."""
-        return self._listed(_actions(delta))
+        """Every file of a state of the table, in order."""
+        known, version = self._listing, delta.version()
+        if known is not None and known[0] is delta and known[1] == version:
+            return known[2]
+        found = sorted(self._listed(_actions(delta)))
+        if self._log.keeps(delta):
+            self._listing = delta, version, found
+        return found
 
     def _listed(self, actions: pa.Table) -> list[LakeFile]:
         columns = [
@@ -277,27 +288,7 @@ class LakeTable:
                     description=self.table.description,
                     storage_options=self._place.delta_options(),
                 )
-        return self._delta()
-
-    def _now(self, own: bool = False) -> DeltaTable | None:
-        """The newest state for reading; None when the table was never written.
-
-        In a store it is kept and brought up to date, which saves asking for each entry of the log.
-        An `own` one may be loaded with another state.
-        """
-        kept, since = self._kept or (None, 0.0)
-        if not own and kept is not None and time.monotonic() - since < _KEPT_FOR:
-            with self._place.teaching():
-                kept.update_incremental()
-            return kept
-        delta = self._delta() if self.exists() else None
-        if delta is not None and not own and self._place.shared:
-            self._kept = delta, time.monotonic()
-        return delta
-
-    def _delta(self) -> DeltaTable:
-        with self._place.teaching():
-            return DeltaTable(self.root, storage_options=self._place.delta_options())
+        return self._log.open()
 
     def _commit(
         self,
@@ -338,7 +329,9 @@ class LakeTable:
             partition_values=self._values(file),
             modification_time=now,
             data_change=True,
-            stats=json.dumps({"numRecords": self.rows(file)}),
+            stats=json.dumps(
+                {"numRecords": self.rows(file), "maxValues": self._most.get(file, {})}
+            ),
         )
 
     def _name(self, file: LakeFile) -> str:
@@ -367,6 +360,15 @@ def _actions(delta: DeltaTable) -> pa.Table:
     return pa.table(delta.get_add_actions(flatten=True))
 
 
+def _most(rows: pa.Table) -> dict[str, int]:
+    """The largest value of each column of counts."""
+    counts = (
+        name for name in rows.column_names if pa.types.is_integer(rows.schema.field(name).type)
+    )
+    found = {name: [v for v in rows.column(name).to_pylist() if v is not None] for name in counts}
+    return {name: max(values) for name, values in found.items() if values}
+
+
 def _within(partition: Partition, scopes: set[Partition]) -> bool:
     return any(partition[:n] in scopes for n in range(len(partition) + 1))
 
@@ -379,24 +381,3 @@ def _marks(scopes: set[Partition], version: int) -> list[Transaction]:
     """
     outermost = sorted({partition[0] if partition else "" for partition in scopes})
     return [Transaction(f"replace {name}", version) for name in outermost]
-
-
-def version_at(delta: DeltaTable, moment: datetime) -> int | None:
-    """The newest version that was committed by then; None when there was none.
-
-    By the times that commits carry. Delta's own search goes by the times of the log's files, which
-    a copy or a restore of the lake changes.
-    """
-    by_then = moment.timestamp() * 1000
-    known = {e["version"]: e["timestamp"] for e in delta.history()}
-    found = max((v for v, committed in known.items() if committed <= by_then), default=None)
-    if found is None and min(known) > 0:
-        raise ForgottenError(_forgotten(f"at {moment:%Y-%m-%d %H:%M:%S} UTC"))
-    return found
-
-
-def _forgotten(when: str) -> str:
-    return (
-        f"what was known {when} is no longer kept (`retention_days` of finops.yaml); ask as of a "
-        "later time"
-    )

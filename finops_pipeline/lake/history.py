@@ -13,9 +13,8 @@ from collections.abc import Iterator
 from datetime import datetime
 from pathlib import PurePosixPath
 
-from finops_pipeline.lake.delta import LakeFile, LakeTable, version_at
-
-LOG = "_delta_log"
+from finops_pipeline.lake.delta import LakeFile, LakeTable
+from finops_pipeline.lake.log import LOG, version_at
 
 _VERSION = re.compile(r"(\d{20})\.")
 

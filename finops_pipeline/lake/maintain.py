@@ -17,8 +17,9 @@ from functools import cache
 from pathlib import PurePosixPath
 
 from finops_pipeline.contracts.tables import tables
-from finops_pipeline.lake.history import LOG, History
+from finops_pipeline.lake.history import History
 from finops_pipeline.lake.home import Home
+from finops_pipeline.lake.log import LOG
 from finops_pipeline.lake.place import Folder, Found, Place
 
 SAFE_AGE = timedelta(days=7)  # of what no version holds: no run takes as long

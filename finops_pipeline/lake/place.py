@@ -126,7 +126,7 @@ class Folder:
 
     def location(self, name: str = "") -> str:
         """The path."""
-        return str(self.path / name)
+        return str(self.path) if not name else f"{self.path}/{name}"
 
     def publish(self, finished: Mapping[str, Path], lasting: bool = False) -> None:
         """Rename the files; old and new place must be in one file system."""

@@ -241,7 +241,7 @@ def source_findings(
         if entry.status == "unreadable" and covers(entry.delivery_day)
     ]
     books = pipeline.home.table("conservation")
-    for file in books.files(source.name):
+    for file in books.above_zero(("rejected_rows", "charges_without_rate"), source.name):
         if not covers(date.fromisoformat(file.partition[1])):
             continue
         for row in books.read(file).to_pylist():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -123,3 +125,26 @@ def test_it_does_not_grow_without_end(folder: Path) -> None:
     text = Sql(made()).text
     assert len(list(folder.iterdir())) <= kept._MOST
     assert Sql(made()).text == text
+
+
+def test_what_code_made_is_not_found_by_other_code(tmp_path: Path) -> None:
+    """A copy of the package names the same the same, and with one byte more in it otherwise."""
+    package = Path(kept.__file__).parent.parent
+    copied = tmp_path / "other" / package.name
+    shutil.copytree(package, copied, ignore=shutil.ignore_patterns("__pycache__"))
+
+    def named(value: str) -> str:
+        script = f"from finops_pipeline.engine.kept import named; print(named({value!r}))"
+        done = subprocess.run(
+            [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True,
+            check=True, env={**os.environ, "PYTHONPATH": str(copied.parent)},
+        )  # fmt: skip
+        return done.stdout.strip()
+
+    first = named("a")
+    assert first == kept.named("a") != named("b")
+    for file in (copied / "normalize" / "mapping.py", copied / "normalize/data/oci_services.csv"):
+        with file.open("a", encoding="utf-8") as more:
+            more.write("\n")
+        assert named("a") != first
+        first = named("a")

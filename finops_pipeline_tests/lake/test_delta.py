@@ -11,10 +11,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
 
-from finops_pipeline.lake.delta import LakeTable
+from finops_pipeline.contracts.forms import arrow_schema
+from finops_pipeline.lake.delta import LakeFile, LakeTable
 from finops_pipeline_tests.lake.table import lake, rows, written
 
 A, B = ("s", "a"), ("s", "b")
@@ -205,3 +207,29 @@ def test_killed_between_file_and_commit_the_old_state_stands(tmp_path: Path) -> 
     assert rows(table) == [("s", "a", 1)]
     table.replace([A], [written(table, A, 2)])
     assert rows(table) == [("s", "a", 2)]
+
+
+def test_files_that_may_hold_more_than_zero(tmp_path: Path) -> None:
+    table = lake(tmp_path)
+    files = {}
+    for owner, numbers in {"none": [0, 0], "some": [0, 7], "less": [-3, -1], "null": []}.items():
+        row = [{"source": "s", "owner": owner, "number": n} for n in numbers]
+        schema = arrow_schema(table.table)
+        files[owner] = table.write(LakeFile(("s", owner), owner), pa.Table.from_pylist(row, schema))
+    table.replace([("s",)], files.values())
+    # The log says nothing of files that an engine wrote: each may hold anything.
+    files["silent"] = written(table, ("s", "silent"), 0)
+    files["other"] = written(table, ("t", "other"), 5)
+    table.append([files["silent"], files["other"]])
+
+    found = lake(tmp_path).above_zero(["number"], "s")
+
+    assert found == sorted(files[owner] for owner in ("null", "silent", "some"))
+    assert lake(tmp_path).above_zero(["number"], "u") == []
+
+
+def test_where_the_log_says_nothing_every_file_may(tmp_path: Path) -> None:
+    table = lake(tmp_path)
+    assert table.above_zero(["number"]) == []
+    table.replace([A], [one := written(table, A, 0)])
+    assert table.above_zero(["number"]) == [one]
