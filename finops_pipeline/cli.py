@@ -17,6 +17,7 @@ import typer
 from finops_pipeline import console, process
 from finops_pipeline.cli_options import Config, Since, Until, day_of, period, settings_of, teaching
 from finops_pipeline.cli_rules import rules_app
+from finops_pipeline.cli_serve import serve
 from finops_pipeline.cli_showback import statement, tags, unallocated
 from finops_pipeline.config import Settings
 
@@ -33,6 +34,7 @@ app.add_typer(rules_app, name="rules")
 app.command()(statement)
 app.command()(unallocated)
 app.command()(tags)
+app.command()(serve)
 
 _TIMES = [
     "%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S%z",
@@ -183,8 +185,7 @@ def costs(
 
     pipeline = Pipeline(settings_of(config))
     query = _query(
-        by=by, metric=metric, since=day_of(since), until=day_of(until), top=top,
-        filters=_values("--where", where), exclude=_values("--exclude", exclude),
+        where, exclude, by=by, metric=metric, since=day_of(since), until=day_of(until), top=top,
         currency=currency, order=order, as_of=as_of,
     )  # fmt: skip
     with teaching(QueryError), pipeline.engine() as engine:
@@ -221,8 +222,7 @@ def diff(
         console.wrong_use(f"a difference is between two times, not {len(as_of)}")
     pipeline = Pipeline(settings_of(config))
     query = _query(
-        by=by, metric=metric, since=day_of(since), until=day_of(until), top=top,
-        filters=_values("--where", where), exclude=_values("--exclude", exclude),
+        where, exclude, by=by, metric=metric, since=day_of(since), until=day_of(until), top=top,
         currency=currency, order=order,
     )  # fmt: skip
     with teaching(QueryError), pipeline.engine() as engine:
@@ -240,15 +240,14 @@ def explain(
 ) -> None:
     """Follow a figure back to its rule, its shares, its rate and its report lines."""
     from finops_pipeline.orchestration.pipeline import Pipeline
-    from finops_pipeline.query.explain import ExplainError, show_explanation
+    from finops_pipeline.query.explain import ExplainError, explanation_problems, show_explanation
     from finops_pipeline.query.explain import explain as explanation_of
 
     pipeline = Pipeline(settings_of(config))
     with teaching(ExplainError), pipeline.engine() as engine:
         explanation = explanation_of(pipeline.home, engine, figure, as_of=_in_utc(as_of))
     console.answer(show_explanation(explanation, output))
-    if not explanation.adds_up:
-        console.problems([f"the charges of {figure} do not add up to it"])
+    console.problems(explanation_problems(explanation))
 
 
 @app.command()
@@ -351,16 +350,14 @@ def doctor(
         raise typer.Exit(console.FOUND_PROBLEMS)
 
 
-def _query(**asked: object) -> CostQuery:
+def _query(where: list[str] | None, exclude: list[str] | None, **asked: object) -> CostQuery:
     """The question that the options make."""
-    from pydantic import ValidationError
+    from finops_pipeline.query.model import QueryError, named_values, question
 
-    from finops_pipeline.query.model import CostQuery, problems
-
-    try:
-        return CostQuery.model_validate(asked)
-    except ValidationError as error:
-        console.wrong_use(problems(error))
+    with teaching(QueryError):
+        asked["filters"] = named_values("--where", where or ())
+        asked["exclude"] = named_values("--exclude", exclude or ())
+        return question(asked)
 
 
 @overload
@@ -373,16 +370,6 @@ def _in_utc(moment: datetime | None) -> datetime | None:
     if moment is None:
         return None
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-
-
-def _values(option: str, texts: list[str] | None) -> dict[str, tuple[str, ...]]:
-    found: dict[str, tuple[str, ...]] = {}
-    for text in texts or ():
-        name, sign, values = text.partition("=")
-        if not sign:
-            console.wrong_use(f"{option} {text!r}: expected dimension=value, such as owner=web")
-        found[name] = (*found.get(name, ()), *values.split(","))
-    return found
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ expressions mean is in the stages.
 
 from __future__ import annotations
 
+import copy
 import os
 import tempfile
 from collections.abc import Iterable, Sequence
@@ -41,10 +42,8 @@ class DuckDBEngine:
     ) -> None:
         """`filesystem` is an fsspec one, through which locations of its protocol are read."""
         self._settings = {
-            "TimeZone": "UTC",
             "memory_limit": memory_limit,
             "temp_directory": str(spill or Path(tempfile.gettempdir()) / "finops-spill"),
-            "enable_progress_bar": "false",
             "autoinstall_known_extensions": "false",
             "autoload_known_extensions": "false",
             # Every join here has its small side on the right. Rows bound from Arrow are not counted
@@ -62,11 +61,19 @@ class DuckDBEngine:
             connection.register_filesystem(self._filesystem)
         for name, value in self._settings.items():
             connection.execute(f"SET {name} = '{value}'")
-        return connection
+        return _of_session(connection)
 
     @cached_property
     def _ibis(self) -> Any:
         return ibis.duckdb.from_connection(self.connection)
+
+    def beside(self) -> DuckDBEngine:
+        """An engine for another thread: names of its own, in the memory that this one is given."""
+        cursor = _of_session(self.connection.cursor())
+        other = copy.copy(self)
+        vars(other).pop("_ibis", None)
+        vars(other)["connection"] = cursor
+        return other
 
     def __enter__(self) -> DuckDBEngine:
         return self
@@ -179,6 +186,13 @@ def _duckdb_type(dtype: Any) -> str:
 
 def _name(text: str) -> str:
     return '"' + text.replace('"', '""') + '"'
+
+
+def _of_session(connection: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
+    """The connection with the settings that each connection to a database has of its own."""
+    for name, value in {"TimeZone": "UTC", "enable_progress_bar": "false"}.items():
+        connection.execute(f"SET {name} = '{value}'")
+    return connection
 
 
 def _text(value: object) -> str:

@@ -6,7 +6,7 @@ It only puts settings, home and engine together; what a stage does is in the sta
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
@@ -84,6 +84,16 @@ class Pipeline:
 
             return SparkEngine(s.spark_master, s.spark_config, self.home.spool / "spark")
         return DuckDBEngine(s.memory_limit, self.home.spool / "duckdb", self.home.filesystem)
+
+    @contextmanager
+    def engines(self, most: int) -> Iterator[list[Engine]]:
+        """Engines for that many threads, which share one memory limit; Spark has one for all."""
+        with ExitStack() as opened:
+            first = opened.enter_context(self.engine())
+            engines = [first]
+            if isinstance(first, DuckDBEngine):
+                engines += [opened.enter_context(first.beside()) for _ in range(most - 1)]
+            yield engines
 
     @contextmanager
     def working_on(self, source: str) -> Iterator[None]:

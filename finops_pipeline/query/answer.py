@@ -14,6 +14,7 @@ from typing import Any
 from finops_pipeline.engine.protocol import Engine
 from finops_pipeline.lake.delta import LakeTable
 from finops_pipeline.lake.home import Home
+from finops_pipeline.lake.listing import listing
 from finops_pipeline.query.compile import GROUP, TOTAL, bound, question
 from finops_pipeline.query.dimensions import OTHER, TABLE
 from finops_pipeline.query.model import QUANTITY, REPORTING, CostQuery, QueryError
@@ -22,6 +23,8 @@ from finops_pipeline.query.sources import files_to_read
 # Python's usual context would silently round a sum to 28 digits. This one has room for any sum of
 # DECIMAL(38,18), and raises where it would have to round.
 _EXACT = Context(prec=120, traps=[Inexact, InvalidOperation])
+
+NOTHING_YET = "The lake holds no cost yet: run `finops run` to ingest what the sources have."
 
 Row = tuple[str | Decimal | None, ...]
 
@@ -57,17 +60,34 @@ class _Line:
     rows_without: int
 
 
-def ask(home: Home, engine: Engine, query: CostQuery) -> Answer:
+def ask(home: Home, engine: Engine, query: CostQuery, most: int | None = None) -> Answer:
     """Answer a question from the lake. Raises QueryError when the data has no one true answer.
 
+    An answer of more lines than `most` is refused with a QueryError too, and never all in memory.
     One question at a time for an engine: each binds the files that it reads to the same name.
     """
     read = bind_asked(home, engine, query)
     if not read:
         return _nothing(query, _why_no_files(home.table(TABLE), query))
-    found = engine.rows(engine.compile(question(query, read))).to_pylist()
+    found = engine.rows(engine.compile(question(query, read, most))).to_pylist()
+    groups = sum(row["kind"] == GROUP for row in found)
+    if most is not None and groups > most and (query.top is None or query.top > most):
+        raise QueryError(too_many(most))
     with localcontext(_EXACT):
         return _answer(query, found)
+
+
+def holds_costs(home: Home) -> bool:
+    """Whether the lake holds any cost by now."""
+    return bool(listing(home.table(TABLE)).files)
+
+
+def too_many(most: int) -> str:
+    """The refusal of an answer with more lines than that."""
+    return (
+        f"the answer has more than {most:,} lines: name fewer dimensions or days, filter, or ask "
+        "for the costliest alone with `top`"
+    )
 
 
 def bind_asked(home: Home, engine: Engine, query: CostQuery) -> tuple[str, ...]:
@@ -179,7 +199,7 @@ def _nothing(query: CostQuery, note: str) -> Answer:
 
 def _why_no_files(table: LakeTable, query: CostQuery) -> str:
     if not table.files():
-        return "The lake holds no cost yet: run `finops run` to ingest what the sources have."
+        return NOTHING_YET
     if query.as_of is not None and not table.files(as_of=query.as_of):
         return (
             f"The lake held no cost at {query.as_of:%Y-%m-%d %H:%M:%S} UTC: ask as of a later time."

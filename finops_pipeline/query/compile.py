@@ -31,13 +31,14 @@ def bound(table: str) -> str:
     return f"asked {table}"
 
 
-def question(query: CostQuery, read: Sequence[str] = (TABLE,)) -> ir.Table:
+def question(query: CostQuery, read: Sequence[str] = (TABLE,), most: int | None = None) -> ir.Table:
     """The rows that answer the question: its groups, and totals by what must not be mixed.
 
     `read` names the tables that are read, each for other months: the costs, or roll-ups of them.
     Columns: `kind`; `d0`, `d1`, … the dimensions (by position, because the engine takes tag keys
     that differ in case for one name); `billing`, `reporting`, `unit`, set in totals; `cost`; and
-    of the rows without `cost`, their number and sum in the billing currency.
+    of the rows without `cost`, their number and sum in the billing currency. Of more groups than
+    `most` there is one more, so that it shows.
     """
     names = [f"d{i}" for i in range(len(query.by))]
     parts = [_asked(query, name, names) for name in read]
@@ -51,7 +52,9 @@ def question(query: CostQuery, read: Sequence[str] = (TABLE,)) -> ir.Table:
         # The names break ties, so that the same groups are on top each time. One more than asked
         # tells whether anything is left to sum as other.
         order = [ibis.desc("cost"), *(ibis.asc(n, nulls_first=False) for n in names)]
-        groups = groups.order_by(order).limit(query.top + 1)
+        groups = groups.order_by(order).limit(min(query.top, most or query.top) + 1)
+    elif most is not None:
+        groups = groups.limit(most + 1)
     return ibis.union(groups, totals)
 
 

@@ -104,3 +104,5 @@ def _check_text(text: str) -> None:
         text.encode()
     except UnicodeEncodeError as error:  # bytes of a command line that were no UTF-8
         raise ValueError(f"{text!r} is no Unicode text; write it in UTF-8") from error
+    if "\0" in text:  # an engine's text ends there
+        raise ValueError(f"{text!r} has a zero character, which no value of the lake has")

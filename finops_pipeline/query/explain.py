@@ -15,17 +15,24 @@ from datetime import date, datetime
 from decimal import ROUND_HALF_UP, Context, Decimal, Inexact, InvalidOperation
 from typing import Any
 
-import ibis
 import ibis.expr.types as ir
 import pyarrow as pa
 
 from finops_pipeline.allocate.rule_text import rule_text
 from finops_pipeline.allocate.rules import Rules
-from finops_pipeline.contracts.forms import ibis_schema
-from finops_pipeline.contracts.tables import DAILY_DIMENSIONS, tables
+from finops_pipeline.contracts.tables import DAILY_DIMENSIONS
 from finops_pipeline.engine.protocol import Engine
+from finops_pipeline.engine.sql import Sql
 from finops_pipeline.lake.delta import LakeFile
 from finops_pipeline.lake.home import Home
+from finops_pipeline.query.evidence import (
+    FIGURES,
+    bound,
+    charges_sql,
+    decisions_sql,
+    of_table,
+    shares_sql,
+)
 from finops_pipeline.query.explanation import (
     Amounts,
     Charge,
@@ -33,13 +40,17 @@ from finops_pipeline.query.explanation import (
     Explanation,
     PoolShare,
     Rate,
+    explanation_problems,
     show_explanation,
 )
 from finops_pipeline.query.report_rows import ReportRows
 from finops_pipeline.store.allocated import GROUP, METRICS
 from finops_pipeline.store.audit import rules_of
 
-__all__ = ["ExplainError", "Explanation", "explain", "explain_day", "show_explanation"]
+__all__ = [
+    "ExplainError", "Explanation", "UnknownFigure", "explain", "explain_day",
+    "explanation_problems", "show_explanation",
+]  # fmt: skip
 
 RAW_LINES = 20  # report rows that are read; more charges are counted only
 
@@ -49,7 +60,6 @@ _EXACT = Context(prec=120, traps=[Inexact, InvalidOperation])
 _ROUNDING = Context(prec=120, rounding=ROUND_HALF_UP)
 _HIGH, _MONEY = Decimal("1E-6"), Decimal("1E-18")
 
-_FIGURES = "explained figures"
 _WHAT = (*DAILY_DIMENSIONS, "x_ScopeId", "x_ScopePath")
 
 Row = dict[str, Any]
@@ -57,6 +67,10 @@ Row = dict[str, Any]
 
 class ExplainError(Exception):
     """A figure that cannot be explained; the message says why and what to do."""
+
+
+class UnknownFigure(ExplainError):
+    """The lake has no figure with this identifier, or had none then."""
 
 
 def explain(
@@ -96,7 +110,7 @@ class _Case:
 
     def explained(self, figures: pa.Table, raw_lines: int | None) -> Iterator[Explanation]:
         """The figures' explanations, each with at most so many report rows; None is all."""
-        self.engine.bind_arrow(_FIGURES, figures)
+        self.engine.bind_arrow(FIGURES, figures)
         rows = figures.to_pylist()
         place = (rows[0]["x_Source"], rows[0]["x_ChargeDay"].isoformat())
         decided = {row["ownership_id"]: row for row in self._decided(place)}
@@ -185,7 +199,7 @@ class _Case:
         committed = table.committed(self.as_of)
         files = sorted(committed)
         if not files:
-            raise ExplainError(
+            raise UnknownFigure(
                 f"the lake held no allocated costs at {self.as_of:%Y-%m-%d %H:%M:%S} UTC; explain "
                 "as of a later time"
                 if self.as_of
@@ -198,9 +212,9 @@ class _Case:
             if len(text) == _LONGEST
             else costs.x_AllocationId.startswith(text)
         ).select("x_AllocationId", *table.table.partition_by)
-        rows = self._rows(found.order_by("x_AllocationId").limit(_LISTED + 1))
+        rows = self._asked(found.order_by("x_AllocationId").limit(_LISTED + 1))
         if not rows:
-            raise ExplainError(
+            raise UnknownFigure(
                 f"no figure {text}: it may have been replaced when its day was rebuilt (`--as-of` "
                 "finds what was known earlier); "
                 "identifiers are in the column x_AllocationId of allocated_costs"
@@ -217,17 +231,9 @@ class _Case:
 
     def _charges(self, place: tuple[str, str]) -> dict[tuple[Any, ...], list[Charge]]:
         """The charges that figures sum, by all that figures are grouped by."""
-        charges = self._bind(
-            "focus_costs", self.home.table("focus_costs").files(*place, as_of=self.as_of)
-        )
-        schema = ibis_schema(tables()["allocated_costs"])
-        figure = ibis.table({name: schema[name] for name in GROUP}, name=_FIGURES)
-        same = [charges[name].identical_to(figure[name]) for name in GROUP]
-        found = charges.semi_join(figure, same).order_by(
-            "ChargePeriodStart", "x_Report", "x_ReportRow"
-        )
+        self._bind("focus_costs", self._files("focus_costs", place))
         charges_by: dict[tuple[Any, ...], list[Charge]] = defaultdict(list)
-        for row in self._rows(found):
+        for row in self._rows(charges_sql()):
             charge = Charge(
                 reference_number=row["x_ReferenceNumber"],
                 start=row["ChargePeriodStart"],
@@ -245,20 +251,15 @@ class _Case:
 
     def _decided(self, place: tuple[str, str]) -> list[Row]:
         """The decisions that figures rest on."""
-        table = self._bind(
-            "ownership", self.home.table("ownership").files(*place, as_of=self.as_of)
-        )
-        figure = ibis.table({"x_OwnershipId": str}, name=_FIGURES)
-        return self._rows(table.semi_join(figure, table.ownership_id == figure.x_OwnershipId))
+        self._bind("ownership", self._files("ownership", place))
+        return self._rows(decisions_sql())
 
     def _shares(self, place: tuple[str, str]) -> dict[tuple[str, str], list[PoolShare]]:
         """The shares of the figures' pools, by pool and what the charges belong to."""
-        table = self._bind("shares", self.home.table("shares").files(*place, as_of=self.as_of))
-        figure = ibis.table({"x_Pool": str}, name=_FIGURES)
-        some = table.semi_join(figure, table.pool == figure.x_Pool).order_by("position")
+        self._bind("shares", self._files("shares", place))
         names = PoolShare.__dataclass_fields__
         found: dict[tuple[str, str], list[PoolShare]] = defaultdict(list)
-        for row in self._rows(some):
+        for row in self._rows(shares_sql()):
             share = PoolShare(**{name: row[name] for name in names})
             found[row["pool"], row["pool_part"]].append(share)
         return found
@@ -266,21 +267,27 @@ class _Case:
     def _report_rows(self, source: str, charges: Sequence[Charge]) -> ReportRows:
         reports = self._bind("reports", self.home.table("reports").files(source))
         wanted = sorted({charge.report_id for charge in charges})
-        known = self._rows(reports.filter(reports.report_id.isin(wanted)))
+        known = self._asked(reports.filter(reports.report_id.isin(wanted)))
         return ReportRows(self.home, {row["report_id"]: row for row in known}, charges)
 
     def _bind(self, name: str, files: Sequence[LakeFile]) -> ir.Table:
-        table, bound = self.home.table(name), f"explained {name}"
+        table = self.home.table(name)
         if self.as_of and (gone := table.gone(files)):
             raise ExplainError(
                 f"the lake no longer holds what it knew then: {gone.fingerprint}.parquet was "
                 "vacuumed; explain as of a later time"
             )
-        self.engine.bind_files(bound, table.table, [table.location(f) for f in files])
-        return ibis.table(ibis_schema(table.table), name=bound)
+        self.engine.bind_files(bound(name), table.table, [table.location(f) for f in files])
+        return of_table(name)
 
-    def _rows(self, expression: ir.Table) -> list[Row]:
-        rows: list[Row] = self.engine.rows(self.engine.compile(expression)).to_pylist()
+    def _files(self, name: str, place: tuple[str, str]) -> list[LakeFile]:
+        return self.home.table(name).files(*place, as_of=self.as_of)
+
+    def _asked(self, expression: ir.Table) -> list[Row]:
+        return self._rows(self.engine.compile(expression))
+
+    def _rows(self, sql: Sql) -> list[Row]:
+        rows: list[Row] = self.engine.rows(sql).to_pylist()
         return rows
 
 

@@ -144,7 +144,8 @@ class Explanation:
 def show_explanation(explanation: Explanation, form: Literal["table", "json"] = "table") -> str:
     """The explanation as text for people, or as JSON with every digit, ending with a line break."""
     if form == "json":
-        content = {**asdict(explanation), "adds_up": explanation.adds_up}
+        told = {"adds_up": explanation.adds_up, "problems": explanation_problems(explanation)}
+        content = {**asdict(explanation), **told}
         return json.dumps(plain_json(content), indent=2, ensure_ascii=False) + "\n"
     parts = [
         _heading(explanation),
@@ -156,6 +157,13 @@ def show_explanation(explanation: Explanation, form: Literal["table", "json"] = 
         _verdict(explanation),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def explanation_problems(explanation: Explanation) -> list[str]:
+    """What is wrong with the figure, as a command says it; empty when it adds up."""
+    if explanation.adds_up:
+        return []
+    return [f"the charges of {explanation.allocation_id} do not add up to it"]
 
 
 def plain_json(value: Any) -> Any:

@@ -8,14 +8,16 @@ there, with the same `QueryError`.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime
-from typing import Literal, Self, get_args
+from typing import Any, Literal, Self, get_args
 
 from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -27,6 +29,10 @@ Metric = Literal["EffectiveCost", "BilledCost", "ListCost", "ContractedCost", "C
 Order = Literal["cost", "name"]
 REPORTING = "reporting"
 QUANTITY = "ConsumedQuantity"
+MOST_ON_TOP = 1_000_000_000  # an engine counts rows in 64 bits
+
+_WRITTEN = {"since": "a day such as 2025-01-31", "as_of": "a time such as 2025-01-31T12:00:00Z"}
+_WRITTEN["until"] = _WRITTEN["since"]
 
 
 class QueryError(Exception):
@@ -52,7 +58,7 @@ class CostQuery(BaseModel):
     since: date | None = None
     until: date | None = None
     currency: str = REPORTING
-    top: int | None = Field(default=None, ge=1)
+    top: int | None = Field(default=None, ge=1, le=MOST_ON_TOP)
     order: Order = "cost"
     as_of: datetime | None = None
 
@@ -111,12 +117,26 @@ class CostQuery(BaseModel):
             )
         return value
 
+    @field_validator("since", "until", "as_of", mode="before")
+    @classmethod
+    def _no_number(cls, value: object, info: ValidationInfo) -> object:
+        """Pydantic would take 2025 for 2,025 seconds after the beginning of 1970."""
+        if value is None or isinstance(value, date):  # a time is a date too
+            return value
+        if isinstance(value, str) and re.match(r"\d{4}-\d\d-\d\d", value):
+            return value
+        name = str(info.field_name)
+        raise ValueError(f"{name} {value!r}: expected {_WRITTEN[name]}")
+
     @field_validator("as_of")
     @classmethod
     def _in_utc(cls, value: datetime | None) -> datetime | None:
         if value is None:
             return None
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+        try:
+            return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+        except OverflowError:
+            raise ValueError(f"as_of {value.isoformat()} is no time in UTC") from None
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Self:
@@ -160,10 +180,34 @@ class CostQuery(BaseModel):
         return (*self.by, self.metric)
 
 
+def question(asked: Mapping[str, object]) -> CostQuery:
+    """The question that these fields make. Raises QueryError, which says what is wrong."""
+    try:
+        return CostQuery.model_validate(dict(asked))
+    except ValidationError as error:
+        raise QueryError(problems(error)) from None
+
+
+def named_values(option: str, texts: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """Filters, each written as `dimension=value,value`. Raises QueryError naming the option."""
+    found: dict[str, tuple[str, ...]] = {}
+    for text in texts:
+        name, sign, values = text.partition("=")
+        if not sign:
+            raise QueryError(f"{option} {text!r}: expected dimension=value, such as owner=web")
+        found[name] = (*found.get(name, ()), *values.split(","))
+    return found
+
+
 def problems(error: ValidationError) -> str:
     """What is wrong with a question, one line each, for a person."""
+    return told(error.errors())
+
+
+def told(errors: Iterable[Mapping[str, Any]]) -> str:
+    """What Pydantic found wrong, one line each, for a person."""
     lines = []
-    for each in error.errors():
+    for each in errors:
         place = ".".join(str(part) for part in each["loc"])
         if each["type"] == "value_error":
             lines.append(each["msg"].removeprefix("Value error, "))

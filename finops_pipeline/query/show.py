@@ -56,6 +56,7 @@ def as_json(answer: Answer) -> str:
             for currency, (rows, cost) in answer.without_rate.items()
         ],
         "note": answer.note,
+        "problems": warnings(answer),
     }
     return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 

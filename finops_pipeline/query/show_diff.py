@@ -64,6 +64,7 @@ def _as_json(found: Diff) -> str:
             {"currency": currency, "rows_before": before, "rows_after": after}
             for currency, (before, after) in found.without_rate.items()
         ],
+        "problems": diff_warnings(found),
     }
     return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 

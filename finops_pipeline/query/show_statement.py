@@ -59,6 +59,7 @@ def _as_json(found: Statements) -> str:
             for currency, (rows, cost) in found.without_rate.items()
         ],
         "note": found.note,
+        "problems": statement_warnings(found),
     }
     return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 

@@ -9,7 +9,7 @@ from decimal import Decimal
 from finops_pipeline.query.answer import Answer
 from finops_pipeline.query.dimensions import NONE
 from finops_pipeline.query.explanation import text_table
-from finops_pipeline.query.show import plain, rounded
+from finops_pipeline.query.show import plain, rounded, warnings
 from finops_pipeline.query.unallocated import SOMEONE, Suggestion, Unallocated
 
 
@@ -38,6 +38,7 @@ def _as_json(found: Unallocated) -> str:
             }
             for s in found.suggestions
         ],
+        "problems": warnings(found.total),
     }
     return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 

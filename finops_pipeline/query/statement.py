@@ -22,6 +22,11 @@ from finops_pipeline.query.dimensions import dimension
 from finops_pipeline.query.drivers import DRIVERS, LOOKED_AT, OTHER, effects
 from finops_pipeline.query.model import CostQuery, QueryError
 
+
+class UnknownOwner(QueryError):
+    """There is no cost of this owner in the month nor in the one before."""
+
+
 # The parts of an owner's cost, by the tier that decided it.
 PARTS = {"tag": "direct", "scope": "inherited", "pool": "shared", "unallocated": "unallocated"}
 _ZERO = Decimal(0)
@@ -70,7 +75,9 @@ class Statements:
 def statements(home: Home, engine: Engine, month: str, owner: str | None = None) -> Statements:
     """The statements of a month (YYYY-MM), of one owner or of all. Raises QueryError."""
     first, last = _days(month)
-    previous = f"{first - timedelta(days=1):%Y-%m}"
+    if first == date.min:
+        raise QueryError(f"there is no month before {month}")
+    previous = (first - timedelta(days=1)).isoformat()[:7]
     period = CostQuery(since=_days(previous)[0], until=last)
     answer = ask(
         home,
@@ -85,7 +92,7 @@ def statements(home: Home, engine: Engine, month: str, owner: str | None = None)
     owners = sorted({cell[0] for cell in cells})
     if owner is not None and owner not in owners:
         known = ", ".join(owners) or "none"
-        raise QueryError(
+        raise UnknownOwner(
             f"no cost of owner {owner!r} in {previous} or {month}; there is cost of: {known}"
         )
     why = _drivers(home, engine, period, first, answer.currency)

@@ -115,7 +115,10 @@ def test_json(answer: Answer) -> None:
               "cost": "1234.5"
             }
           ],
-          "note": ""
+          "note": "",
+          "problems": [
+            "Not in these sums: 1 row of 1,234.50 BRL, no exchange rate known."
+          ]
         }
         """
     )
