@@ -31,6 +31,7 @@ def test_every_command_has_its_example_in_the_readme() -> None:
         "rejected",
         "doctor",
         "maintain",
+        "serve",
         "statement",
         "tags",
         "unallocated",
