@@ -100,7 +100,8 @@ def record_texts(path: Path, kind: str, rows: Collection[int]) -> dict[int, str]
         lines = (line.as_py() for piece in _lines(path) for line in piece)
         first = islice(enumerate(lines, 1), max(rows))
         return {number: line for number, line in first if number in rows}
-    numbered = "SELECT file_row_number + 1, CAST(to_json(t) AS VARCHAR)"
+    delivered = "struct_pack(*COLUMNS(t.* EXCLUDE (file_row_number)))"
+    numbered = f"SELECT file_row_number + 1, CAST(to_json({delivered}) AS VARCHAR)"
     parquet = "read_parquet(?, file_row_number=true, binary_as_string=true)"
     with closing(open_engine()) as connection:
         try:

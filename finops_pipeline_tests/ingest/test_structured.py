@@ -18,6 +18,7 @@ from finops_pipeline.ingest.structured import (
     column_names,
     kind_of,
     read_structured,
+    record_texts,
 )
 
 
@@ -65,6 +66,16 @@ def test_rows_of_many_row_groups_are_numbered_in_order(tmp_path: Path) -> None:
     pq.write_table(table, tmp_path / "a.parquet", row_group_size=7_000)
     rows = read(tmp_path / "a.parquet")
     assert [(r["n"], r["report_row"]) for r in rows] == [(str(i), i + 1) for i in range(count)]
+
+
+def test_a_row_is_shown_with_what_was_delivered_and_nothing_else(tmp_path: Path) -> None:
+    cost = [Decimal(f"{n}.123456789012345678") for n in range(5)]
+    table = pa.table({"a cost": cost, "labels": [{"k": None, "l": ["q"]}] * 5})
+    pq.write_table(table, tmp_path / "a.parquet", row_group_size=2)
+    assert record_texts(tmp_path / "a.parquet", "parquet", {2, 5}) == {
+        2: '{"a cost":1.123456789012345678,"labels":{"k":null,"l":["q"]}}',
+        5: '{"a cost":4.123456789012345678,"labels":{"k":null,"l":["q"]}}',
+    }
 
 
 def test_json_lines_are_read_by_dotted_names(tmp_path: Path) -> None:
