@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import date, datetime
 from queue import Empty, LifoQueue
 from typing import TYPE_CHECKING
@@ -66,7 +66,8 @@ class Service:
         Else now and then a question waits while the garbage collector looks through the libraries.
         """
         for engine in self._engines:
-            ask(self._home, engine, CostQuery(by=("service",), top=1))
+            with suppress(QueryError):  # whoever asks is told
+                ask(self._home, engine, CostQuery(by=("service",), top=1))
         gc.collect()
         gc.freeze()
         try:
