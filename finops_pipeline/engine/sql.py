@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -14,6 +15,10 @@ import sqlglot
 from sqlglot import expressions as sge
 
 from finops_pipeline.engine.kept import kept, structure_of
+
+# Ibis and sqlglot walk an expression by recursion, some 500 calls deep for a mapping. Dagster's own
+# calls are below those, and Python's limit of 1,000 was reached.
+sys.setrecursionlimit(max(sys.getrecursionlimit(), 3_000))
 
 
 @dataclass(frozen=True)

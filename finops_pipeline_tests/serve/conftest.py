@@ -53,6 +53,7 @@ def run(place: Place) -> None:
     try:
         done = place.finops("run")
         assert done.exit_code in (0, 1), done.output
+        assert (place.folder / "home" / "lake" / "allocated_costs").exists(), done.output
     finally:
         os.chdir(here)
 
