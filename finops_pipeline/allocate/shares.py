@@ -188,6 +188,10 @@ class DayOfShares:
             return {}
         return self._directs.weights(driver.usage, driver.same, values)
 
+    def rest(self, pool: Pool, part: str) -> None:
+        """Note what the pool rests on where no driver before `last known` has any weight."""
+        self._last_known(pool, part)
+
     def _last_known(self, pool: Pool, part: str) -> _Split | None:
         """The shares of the last day that had any, among those who are owners today.
 

@@ -1,7 +1,8 @@
 """Which cost moves between which owners if other rules held: computed before anything is rebuilt.
 
 Both rule sets are applied to the charges that the lake has, by the code that allocates them; the
-result is summed instead of stored. Charge days on which the same rules hold are not looked at.
+result is summed instead of stored. Charge days on which the same rules hold are not looked at,
+unless a pool may fall back on shares of a day on which others do.
 """
 
 from __future__ import annotations
@@ -15,9 +16,12 @@ from typing import Any
 
 import ibis
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from finops_pipeline.allocate.in_force import RulesOfDay
 from finops_pipeline.allocate.ownership import Decider
 from finops_pipeline.allocate.rules import Rules
+from finops_pipeline.allocate.shares import LAST_KNOWN
 from finops_pipeline.allocate.weights import EXACT
 from finops_pipeline.contracts.forms import ibis_schema
 from finops_pipeline.contracts.tables import tables
@@ -114,12 +118,15 @@ def _of_source(
 ) -> tuple[date, ...]:
     table = both.home.table("focus_costs")
     files: dict[date, list[LakeFile]] = defaultdict(list)
+    otherwise: set[date] = set()
     for file in table.files(both.source):
         day = date.fromisoformat(file.partition[1])
-        same = both.old.calendar.on(day).hash == both.new.calendar.on(day).hash
-        if (period[0] or day) <= day <= (period[1] or day) and not same:
-            files[day].append(file)
-    wanted = sorted(files)
+        then, now = both.old.calendar.on(day), both.new.calendar.on(day)
+        if (period[0] or day) <= day <= (period[1] or day):
+            otherwise |= {day} if then.hash != now.hash else set()
+            if day in otherwise or _may_rest(now):
+                files[day].append(file)
+    wanted = [day for day in sorted(files) if otherwise and day >= min(otherwise)]
     earlier = [
         EarlierShares(both.home.table("shares"), both.source, wanted) for _ in ("old", "new")
     ]
@@ -135,12 +142,18 @@ def _of_source(
         both.engine.make(f"{_COSTS} now", allocated_sql())
         touched, pairs = _pairs(then, now)
         changed |= touched
-        both.engine.keep(_PAIRS, pairs)
+        compared = pa.array(sorted(otherwise | touched), pa.date32())
+        both.engine.keep(_PAIRS, pairs.filter(pc.is_in(pairs.column("pair_day"), compared)))
         for side, sums in (("then", before), ("now", after)):
             for row in both.engine.rows(_sums(both.engine, f"{_COSTS} {side}")).to_pylist():
                 key = (row["currency"], row["was"], row["becomes"])
                 sums[key][row["owner"]] = EXACT.add(sums[key][row["owner"]], row["cost"])
     return tuple(sorted(changed))
+
+
+def _may_rest(of_day: RulesOfDay) -> bool:
+    """Whether shares of the day may be those of an earlier one."""
+    return any(d.text == LAST_KNOWN for pool in of_day.pools.values() for d in pool.drivers)
 
 
 def _pairs(then: Allocated, now: Allocated) -> tuple[set[date], pa.Table]:

@@ -8,8 +8,9 @@ stored subject can match affects no day.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from functools import partial
 from typing import Any
@@ -19,7 +20,7 @@ import ibis.expr.types as ir
 import pyarrow as pa
 
 from finops_pipeline.allocate.ownership import Decider
-from finops_pipeline.allocate.shares import LAST_KNOWN, DayOfShares, Known, method_of
+from finops_pipeline.allocate.shares import LAST_KNOWN, DayOfShares, method_of
 from finops_pipeline.allocate.subject import Subject
 from finops_pipeline.allocate.terms import UNALLOCATED
 from finops_pipeline.allocate.weights import DayOfDirects
@@ -176,23 +177,26 @@ def rests_on_fingerprint(
     """The fingerprint of the earlier shares and the usage that a stored day would rest on now."""
     table = home.table("shares")
     of_day = decider.calendar.on(day)
-    used: dict[tuple[str, str], Known] = {}
-    pools: set[str] = set()
-    for file in table.files(source, day.isoformat()):
-        for row in table.read(file).to_pylist():
-            pool = of_day.pools.get(row["pool"])
-            pools |= {pool.name} if pool else set()
-            if pool is None or not _reached_last_known(pool.drivers, row["driver"]):
-                continue
-            made = DayOfShares(
-                of_day,
-                DayOfDirects(()),
-                lambda p, part: earlier.last(p, part, day),
-                usage.weighing(decider, day),
-            )
-            made.shares(row["pool"], row["pool_part"])
-            used |= made.rests_on
-    return used_fingerprint(used, usage.fingerprint(clusters_of(of_day, pools), day))
+    stored = [
+        row
+        for file in table.files(source, day.isoformat())
+        for row in table.read(file).to_pylist()
+        if row["pool"] in of_day.pools
+    ]
+    made = DayOfShares(of_day, DayOfDirects(()), partial(earlier.last, before=day))
+    for name, part, driver in sorted({s for row in stored for s in _splits(row)}):
+        pool = of_day.pools.get(name)
+        if pool and _reached_last_known(pool.drivers, driver):
+            made.rest(pool, part)
+    reached = clusters_of(of_day, {row["pool"] for row in stored})
+    return used_fingerprint(made.rests_on, usage.fingerprint(reached, day))
+
+
+def _splits(row: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """The pools that a share went through, each with its part and its driver."""
+    yield row["pool"], row["pool_part"], row["driver"]
+    for way in json.loads(row["route"] or "[]"):
+        yield from ((step["pool"], "", step["driver"]) for step in way[1:])
 
 
 def _reached_last_known(drivers: Sequence[Any], driver: str) -> bool:

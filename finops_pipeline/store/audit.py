@@ -10,7 +10,7 @@ from __future__ import annotations
 import getpass
 import hashlib
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -67,8 +67,9 @@ def record_rules(
         previous = old[day][0] if day in old else None
         if previous != rules.hash and (previous is not None or rules.hash not in known):
             entries[previous].append(day)
+    times = _times(home, source)
     files = [
-        _entry(home, source, rules.hash, previous, days, old, new)
+        _entry(home, source, rules.hash, previous, days, old, new, times[previous])
         for previous, days in entries.items()
     ]
     log.append(files)
@@ -156,6 +157,14 @@ def _days(home: Home, engine: Engine, files: Sequence[LakeFile]) -> _Days:
     return found
 
 
+def _times(home: Home, source: str) -> Counter[str | None]:
+    """How often each rule set was put in the place of another: tells the same change, made again
+    after it was undone, from an entry that a killed run wrote already."""
+    log = home.table("rule_changes")
+    made = (log.read(f).column("rule_set").unique().to_pylist() for f in log.files(source))
+    return Counter(rule_set for entry in made for rule_set in entry)
+
+
 def _entry(
     home: Home,
     source: str,
@@ -164,6 +173,7 @@ def _entry(
     days: Sequence[date],
     old: _Days,
     new: Mapping[date, Totals],
+    times: int,
 ) -> LakeFile:
     then = _summed([old[d][1] for d in days if d in old])
     now = _summed([new[d] for d in days])
@@ -184,7 +194,8 @@ def _entry(
         for currency, owner in sorted(then.keys() | now.keys())
     ]
     content = [sorted((k, str(v)) for k, v in r.items() if k != "who") for r in rows]
-    name = hashlib.sha256(repr((content, [d.isoformat() for d in days])).encode()).hexdigest()[:32]
+    told = (content, [d.isoformat() for d in days], *([times] if times > 1 else []))
+    name = hashlib.sha256(repr(told).encode()).hexdigest()[:32]
     table, file = home.table("rule_changes"), LakeFile((source,), name)
     if file in table.files(source):
         return file
