@@ -6,6 +6,7 @@ Each finding has its place in the file, the value, and what to do.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import date
 from typing import TypeVar
 
 from pydantic_core import InitErrorDetails, PydanticCustomError
@@ -76,6 +77,13 @@ def _given_twice(rules: Rules) -> Iterator[InitErrorDetails]:
         rules.scopes, "scopes", "path", lambda one: [f"{fold(one.provider or '')}:{one.path}"]
     )
     yield from _overlapping(rules.tags, "tags", "key", _keys)
+    for table, weights in rules.weights.items():
+        known: dict[tuple[date, str], int] = {}
+        for i, row in enumerate(weights.rows):
+            first = known.setdefault((row.day, row.owner), i)
+            if first != i:
+                said = f"has a weight of {row.day} already (row {first + 1}); keep one of the two"
+                yield _finding(said, ("weights", table, i, "owner"), row.owner)
 
 
 def _keys(tag: TagRule) -> list[str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import yaml
 from pydantic import ValidationError
 
+from finops_pipeline.allocate.pools import WeightRow
 from finops_pipeline.allocate.rules import Rules
 from finops_pipeline.config import ConfigError, explain_validation
 from finops_pipeline.exact_yaml import read_yaml
@@ -32,7 +33,7 @@ def load_rules(path: Path | None) -> Rules:
 
 def _read(path: Path, cure: str) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")  # Excel begins a CSV file with a mark
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror}). {cure}") from None
     except UnicodeDecodeError as error:
@@ -67,6 +68,10 @@ def _row(path: Path, line: int, cells: list[str]) -> dict[str, object]:
         raise ConfigError(f"{path}: line {line}: expected {len(_HEADER)} cells, not {cells}")
     day, owner, weight = (cell.strip() for cell in cells)
     try:
-        return {"date": day, "owner": owner, "weight": Decimal(weight)}
+        row = {"date": day, "owner": owner, "weight": Decimal(weight)}
+        WeightRow.model_validate(row)
     except InvalidOperation:
         raise ConfigError(f"{path}: line {line}: weight is no number: {weight!r}") from None
+    except ValidationError as error:
+        raise ConfigError(f"{path}: line {line}: {explain_validation(error)}") from None
+    return row

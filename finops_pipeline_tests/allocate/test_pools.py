@@ -130,6 +130,11 @@ def test_a_table_is_a_file_beside_the_rules(tmp_path: Path) -> None:
         "date,owner,weight\n2025-01-01,web,0.2\n2025-01-01,ops,0.3\n"
     )
     assert load_rules(tmp_path / "rules.yaml").hash != before
+    # As Excel saves it: with a mark before the header, and its own line ends.
+    (tmp_path / "heads.csv").write_bytes(
+        b"\xef\xbb\xbfdate,owner,weight\r\n2025-01-01,web,0.1\r\n2025-01-01,ops,0.3\r\n"
+    )
+    assert load_rules(tmp_path / "rules.yaml").hash == before
 
 
 @pytest.mark.parametrize(
@@ -141,8 +146,12 @@ def test_a_table_is_a_file_beside_the_rules(tmp_path: Path) -> None:
         ),
         ("date,owner,weight\n2025-01-01,web\n", "line 2: expected 3 cells"),
         ("date,owner,weight\n\n2025-01-01,web,many\n", "line 3: weight is no number: 'many'"),
-        ("date,owner,weight\n2025-13-01,web,1\n", "weights.heads.rows.0.date: Input should be"),
-        ("date,owner,weight\n2025-01-01,web,-1\n", "weights.heads.rows.0.weight: Input should be"),
+        ("date,owner,weight\n2025-13-01,web,1\n", "heads.csv: line 2: date: Input should be"),
+        ("date,owner,weight\n2025-01-01,web,-1\n", "heads.csv: line 2: weight: Input should be"),
+        (
+            "date,owner,weight\n2025-01-01,web,1\n2025-02-01,web,1\n2025-01-01,web,3\n",
+            r"weights.heads.2.owner: has a weight of 2025-01-01 already \(row 1\); keep one",
+        ),
         ('date,owner,weight\n2025-01-01,"web,1\n', "line 2: no CSV"),
     ],
 )

@@ -297,6 +297,7 @@ def test_all_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
         ("tags: [{key: t, aliases: {x: a, x: b}}]", "the key 'x' stands here twice; remove one"),
         ("owners: [a]\nowners: [b]", "the key 'owners' stands here twice; remove one"),
         ("owners: [.inf]", "'.inf' is not a decimal number"),
+        ("owners: [{name: a, to: 2025-02-30}]", "'2025-02-30' is not a date: day is out of range"),
         ("owners: [a", "expected ',' or ']'"),
         ("? [a]\n: b", "a key must be plain text"),
         ("owners: !!python/name:os.system", "could not determine a constructor"),
