@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Generic, Protocol, TypeVar
 
 from finops_pipeline.allocate.entries import TAG
-from finops_pipeline.allocate.subject import Subject, facts, position, quoted
+from finops_pipeline.allocate.subject import Subject, any_case, facts, paths, position, quoted
 from finops_pipeline.allocate.terms import fold
 
 
@@ -51,9 +51,18 @@ class Matcher(Generic[M]):
 
 
 def _conditions(rule: Matching) -> _Conditions:
-    """What must hold, in one order however the file orders it. Paths are compared as written."""
+    """What must hold, in one order however the file orders it.
+
+    Paths are compared as written, or in any case, as the provider of the charge has it.
+    """
+
+    def meant(column: str, values: Sequence[str]) -> frozenset[str]:
+        if column == "scope":
+            return frozenset([*values, *map(any_case, values)])
+        return frozenset(map(fold, values))
+
     return [
-        (column, frozenset(v if column == "scope" else fold(v) for v in rule.match[column]))
+        (column, meant(column, rule.match[column]))
         for column in sorted(rule.match, key=lambda c: (c == "scope", c.startswith(TAG), c))
     ]
 
@@ -66,7 +75,8 @@ def _told(
     values: frozenset[str],
 ) -> str:
     if column == "scope":
-        return position(subject.scope_path, next(path for path in seen if path in values))
+        number = next(i for i, path in enumerate(seen) if path in values)
+        return position(subject.scope_path, list(paths(subject.scope_path))[number])
     if column.startswith(TAG):
         return f"{column} = {quoted(tags[column.removeprefix(TAG)])}"
     return f"{column} = {quoted(subject.value(column))}"

@@ -55,6 +55,20 @@ def read_tags(text: str | None) -> dict[str, str]:
     return {key: str(value) for key, value in tags.items() if value is not None}
 
 
+def in_any_case(provider: str) -> bool:
+    """Whether the provider takes no notice of case in the names of scopes.
+
+    Resource groups of Azure are written otherwise from one charge to the next.
+    Source: Azure Resource Manager, naming rules (names are case-insensitive, case is not kept).
+    """
+    return fold(provider) == "microsoft"
+
+
+def any_case(path: str) -> str:
+    """A path as it is compared where case says nothing; never the same as any path as written."""
+    return f"\0{fold(path)}"
+
+
 def paths(path: str | None) -> Iterator[str]:
     """The path, then each path above it, longest first."""
     rest = (path or "").strip().strip("/")
@@ -66,7 +80,8 @@ def paths(path: str | None) -> Iterator[str]:
 def position(path: str | None, above: str) -> str:
     """Where a scope is, beside one that rules name."""
     given = (path or "").strip().strip("/")
-    return f"the scope is {given}" if given == above else f"{given} is below {above}"
+    same = given == above or any_case(given) == any_case(above)
+    return f"the scope is {given}" if same else f"{given} is below {above}"
 
 
 def quoted(value: str | None) -> str:
@@ -81,7 +96,8 @@ def facts(
     found = {}
     for column in columns:
         if column == "scope":
-            found[column] = list(paths(subject.scope_path))
+            above = paths(subject.scope_path)
+            found[column] = [*(map(any_case, above) if in_any_case(subject.provider) else above)]
             continue
         value = (
             tags.get(column.removeprefix(TAG)) if column.startswith(TAG) else subject.value(column)

@@ -13,7 +13,7 @@ from typing import Any
 
 from finops_pipeline.allocate.in_force import RulesOfDay
 from finops_pipeline.allocate.rules import ScopeRule, TagRule
-from finops_pipeline.allocate.subject import paths, quoted
+from finops_pipeline.allocate.subject import any_case, in_any_case, paths, quoted
 from finops_pipeline.allocate.terms import compared, compiled, fold
 
 _REMEMBERED = 1 << 12  # values of one tag rule, so that memory stays bounded
@@ -103,14 +103,16 @@ class Scopes:
         self._absent = of_day.absent
         self._by_path: dict[str, list[ScopeRule]] = {}
         for rule in of_day.rules.scopes:
-            self._by_path.setdefault(rule.path, []).append(rule)
+            for path in (rule.path, any_case(rule.path)):
+                self._by_path.setdefault(path, []).append(rule)
         for rules in self._by_path.values():  # of the same path, one for a provider comes first
             rules.sort(key=lambda rule: rule.provider is None)
         self._have_tags = any(rule.tags for rule in of_day.rules.scopes)
 
     def _above(self, provider: str, path: str | None) -> Iterator[ScopeRule]:
+        caseless = in_any_case(provider)
         for above in paths(path):
-            for rule in self._by_path.get(above, ()):
+            for rule in self._by_path.get(any_case(above) if caseless else above, ()):
                 if rule.provider is None or fold(rule.provider) == fold(provider):
                     yield rule
 

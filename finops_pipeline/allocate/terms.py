@@ -21,8 +21,11 @@ _WIDE = Context(prec=100)
 
 
 def fold(text: str) -> str:
-    """Text as it is compared with other text: without space around it, upper case as lower."""
-    return text.strip().casefold()
+    """Text as it is compared: without space around it, upper case as lower, accents one way.
+
+    An accent may be part of a letter or follow it, which looks the same (Unicode's form NFC).
+    """
+    return unicodedata.normalize("NFC", text.strip().casefold())
 
 
 def spelled(text: str) -> str:

@@ -43,6 +43,50 @@ def test_spelling_looks_at_letters_and_digits(value: str) -> None:
     assert tagged({"key": "bu"}, {"bu": value}).owner == "unallocated"
 
 
+def test_an_accent_is_the_same_however_it_is_composed() -> None:
+    composed, apart = "M\u00fcller", "Mu\u0308ller"
+    for owner, value in ((composed, apart), (apart, composed), (apart, composed.upper())):
+        rules = {"owners": [owner], "tags": [{"key": "team"}]}
+        assert decide(rules, tags={"team": value}).owner == owner
+    rules = {"owners": ["web"], "tags": [{"key": "team", "aliases": {apart: "web"}}]}
+    assert decide(rules, tags={"team": composed}).owner == "web"
+
+
+@pytest.mark.parametrize(
+    ("provider", "path", "owner", "evidence"),
+    [
+        ("Microsoft", "Acme/Shop/RG-WEB", "web", "the scope is Acme/Shop/RG-WEB"),
+        ("Microsoft", "acme/SHOP/rg-web/x", "web", "acme/SHOP/rg-web/x is below Acme/Shop/rg-Web"),
+        (
+            "Microsoft",
+            "Acme/Shop/rg-db",
+            "data",
+            'ServiceName = "NET"; the scope is Acme/Shop/rg-db',
+        ),
+        ("Microsoft", "Acme/Shop/rg-webs", "unallocated", "no tag, scope or pool matches"),
+        ("Oracle", "Acme/Shop/rg-Web", "web", "the scope is Acme/Shop/rg-Web"),
+        ("Oracle", "Acme/Shop/RG-WEB", "unallocated", "no tag, scope or pool matches"),
+        ("Oracle", "Acme/Shop/rg-db", "unallocated", "no tag, scope or pool matches"),
+    ],
+)
+def test_resource_groups_of_azure_are_the_same_in_any_case(
+    provider: str, path: str, owner: str, evidence: str
+) -> None:
+    rules = {
+        "owners": ["web", "data"],
+        "scopes": [{"path": "Acme/Shop/rg-Web", "owner": "web"}],
+        "places": [
+            {
+                "name": "db",
+                "match": {"scope": "Acme/Shop/RG-DB", "ServiceName": "NET"},
+                "owner": "data",
+            }
+        ],
+    }
+    found = decide(rules, provider=provider, path=path, service="NET")
+    assert (found.owner, found.evidence) == (owner, evidence)
+
+
 def test_no_letters_are_no_name() -> None:
     assert tagged({"key": "bu", "compare": "spelling"}, {"bu": "--"}).owner == "unallocated"
 
