@@ -11,12 +11,22 @@ import hashlib
 import json
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from finops_pipeline.allocate.clusters import Cluster
 from finops_pipeline.allocate.entries import Dated, Entry, Match
 from finops_pipeline.allocate.pools import Pool, WeightTable
 from finops_pipeline.allocate.terms import Compare, Pattern, ScopePath, Text, Values, as_list
+
+# What rules are validated as that made figures: they were consistent by what was asked then.
+STORED = "stored"
 
 
 class Owner(Dated):
@@ -96,7 +106,9 @@ class Rules(Entry):
         return [v if isinstance(v, dict | Owner) else {"name": v} for v in value]
 
     @model_validator(mode="after")
-    def _consistent(self) -> Rules:
+    def _consistent(self, info: ValidationInfo) -> Rules:
+        if info.context == STORED:
+            return self
         # Here, since what is checked across entries knows the entries.
         from finops_pipeline.allocate.findings import findings
 

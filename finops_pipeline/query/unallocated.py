@@ -142,7 +142,8 @@ def _scope(
         if path and 2 * costs[best] < costs[path]:
             break
         path, below = best, _children(costs, best)
-    if not path or path in ruled or costs[path] <= 0:
+    # Rules name no scope that ends with space.
+    if not path or path in ruled or path != path.strip() or costs[path] <= 0:
         return None
     owner = _who_is_there(asked, path)
     rule = {"path": path, "owner": owner}
@@ -199,9 +200,9 @@ def _tag(
     """A missing tag, on the resources without any of the keys that cost most."""
     untagged = {**undecided, **{TAG_PREFIX + key: (NONE,) for key in keys}}
     rows = [
-        (str(resource), Decimal(cost or 0))
+        (str(resource).strip(), Decimal(cost or 0))
         for resource, cost in asked(untagged, "resource").rows
-        if resource is not None and Decimal(cost or 0) > 0
+        if resource is not None and str(resource).strip() and Decimal(cost or 0) > 0
     ][:_RESOURCES]
     if not rows:
         return None
@@ -232,7 +233,7 @@ def _validated(given: dict[str, Any], owner: str) -> Rules:
     if owner not in names:
         # Who it will be, nobody knows yet: it takes what the rule gives it, and no part of pools
         # that all owners share.
-        for pool in given.get("pools", ()) if names else ():
+        for pool in (*given.get("pools", ()), *given.get("clusters", ())) if names else ():
             pool.setdefault("recipients", names)
         given["owners"].append({"name": owner})
     return Rules.model_validate(given)

@@ -22,7 +22,7 @@ import ibis
 import ibis.expr.types as ir
 import pyarrow as pa
 
-from finops_pipeline.allocate.rules import Rules
+from finops_pipeline.allocate.rules import STORED, Rules
 from finops_pipeline.allocate.weights import EXACT
 from finops_pipeline.contracts.forms import arrow_schema, ibis_schema
 from finops_pipeline.contracts.tables import tables
@@ -97,7 +97,8 @@ def rules_of(home: Home, rule_set: str) -> Rules | None:
     """The rules with this hash, if any figure was made by them."""
     table = home.table("rule_sets")
     for file in table.files(rule_set):
-        return Rules.model_validate_json(table.read(file).column("content")[0].as_py())
+        content = table.read(file).column("content")[0].as_py()
+        return Rules.model_validate_json(content, context=STORED)
     return None
 
 

@@ -175,17 +175,41 @@ def test_who_is_not_named_yet_takes_no_part_of_what_all_owners_share(tmp_path: P
         "owners": [{"name": "web", "to": "2020-01-01"}],
         "tags": RULES["tags"],
         "pools": [{"name": "net", "match": {"ServiceName": "NETWORK"}, "drivers": "even"}],
+        "clusters": [{"name": "k1", "match": {"ServiceName": "OKE"}, "otherwise": "even"}],
     }
     made = History(tmp_path)
     made.rules(yaml.safe_dump(rules))
     made.deliver(
-        "one", placed("lab", None, "20", "d"), placed("shop", None, "6", "g", service="NETWORK")
+        "one",
+        placed("lab", None, "20", "d"),
+        placed("shop", None, "6", "g", service="NETWORK"),
+        placed("shop", None, "3", "h", service="OKE"),
     )
     made.step()
     suggestions = found(made).suggestions
     assert {s.owner for s in suggestions} == {SOMEONE}
     tag = next(s for s in suggestions if s.kind == "tag")
-    assert (tag.moved, tag.left) == ({"USD": Decimal(20)}, {"USD": Decimal(6)})
+    assert (tag.moved, tag.left) == ({"USD": Decimal(20)}, {"USD": Decimal(9)})
+
+
+def test_names_that_rules_cannot_have_are_suggested_as_they_can_or_not_at_all(
+    tmp_path: Path,
+) -> None:
+    """Space around a resource says nothing to rules; a scope that ends with it has no rule."""
+    made = History(tmp_path)
+    made.rules(yaml.safe_dump(RULES))
+    made.deliver(
+        "one",
+        placed("lab", None, "20", "a", resource=" one "),
+        placed("lab", None, "4", "b", resource="  "),
+    )
+    places = [Scope("top", "acme", None), Scope("mid", "mid ", "top"), Scope("lab", "lab", "mid")]
+    store_scopes(made.pipeline.home.table("compartments"), "acme", places)
+    made.step()
+    told = found(made).suggestions
+    tag = next(s for s in told if s.kind == "tag")
+    assert tag.text == "tag team = SOMEONE on one"
+    assert (tag.moved, tag.left) == ({"USD": Decimal(20)}, {"USD": Decimal(4)})
 
 
 def test_every_effect_is_what_a_whole_allocation_by_those_rules_says(acme: History) -> None:

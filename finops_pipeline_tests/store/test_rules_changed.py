@@ -13,6 +13,7 @@ import dagster as dg
 import pytest
 
 from finops_pipeline.allocate.load import load_rules
+from finops_pipeline.config import ConfigError
 from finops_pipeline.lake.delta import LakeTable
 from finops_pipeline.query.rules_diff import RulesDiff, rules_diff
 from finops_pipeline.store import affected
@@ -284,6 +285,22 @@ def test_a_change_made_again_after_it_was_undone_is_logged_again(acme: Company) 
         (None, first),
         *[(first, second), (second, first)] * 2,
     ]
+
+
+def test_rules_that_would_be_refused_now_are_still_known(
+    acme: Company, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Figures of an older release lead to the rules that made them."""
+    row = "{date: 2025-01-01, owner: web, weight: %s}"
+    twice = RULES + f"weights: {{heads: [{row % 1}, {row % 2}]}}\n"
+    write(acme, twice.replace("drivers: cost", "drivers: {weights: heads}"))
+    with monkeypatch.context() as older:
+        older.setattr("finops_pipeline.allocate.findings.findings", lambda rules: ())
+        rules = acme.pipeline.rules
+        assert rebuilt(acme) == [day(n) for n in ALL]
+    with pytest.raises(ConfigError, match="has a weight of 2025-01-01 already"):
+        load_rules(acme.folder / "rules.yaml")
+    assert rules_of(acme.pipeline.home, rules.hash) == rules
 
 
 PLATFORM = (
