@@ -104,13 +104,23 @@ class Example(_Model):
             raise ValueError("must have either a charge or a pool")
         if (self.pool is None) != (self.expect.shares is None):
             raise ValueError("expects shares of a pool, and owner, tier or rule of a charge")
+        if not any(wanted is not None for _, wanted in self.expect):
+            raise ValueError(
+                "expects nothing, so it would always pass; name an owner, tier or rule"
+            )
         return self
+
+
+def _some(value: object) -> object:
+    if value == []:
+        raise ValueError("must have at least one example")
+    return value
 
 
 class Examples(_Model):
     """All of `rules_test.yaml`."""
 
-    examples: tuple[Example, ...] = Field(min_length=1)
+    examples: Annotated[tuple[Example, ...], BeforeValidator(_some)]
 
 
 @dataclass(frozen=True)
@@ -162,6 +172,10 @@ def _differences(decider: Decider, example: Example) -> Iterator[str]:
         share, wanted = found_shares.get(owner, Fraction(0)), wanted_shares.get(owner, Fraction(0))
         if share != wanted:
             yield f"the share of {owner} is {share}, not {wanted}"
+    if wanted_shares != found_shares:
+        named = {one.of for one in example.direct} | example.last_known.keys()
+        for name in sorted(named - of_day.owners - of_day.pools.keys()):
+            yield f"{name!r} is neither an owner nor a pool on {example.day}: it takes no part"
 
 
 def _shares(decider: Decider, example: Example, pool: str) -> dict[str, Fraction]:

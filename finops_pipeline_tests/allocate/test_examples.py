@@ -100,6 +100,14 @@ def test_examples_that_are_right(tmp_path: Path) -> None:
             "same: {SubAccountId: a}\n    direct", "direct", "tax of an account",
             ("the share of search is 0, not 1", "the share of unallocated is 1, not 0"),
         ),
+        (
+            "[{of: payments, cost: 10}", "[{of: paymnts, cost: 10}", "by cost",
+            (
+                "the share of payments is 0, not 1/3",
+                "the share of search is 1, not 2/3",
+                "'paymnts' is neither an owner nor a pool on 2025-01-15: it takes no part",
+            ),
+        ),
     ],
 )  # fmt: skip
 def test_examples_that_are_otherwise(
@@ -113,7 +121,7 @@ def test_examples_that_are_otherwise(
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("examples: []", "examples: Tuple should have at least 1 item"),
+        ("examples: []", "examples: Value error, must have at least one example"),
         ("examples: [{name: a, day: 2025-01-01, expect: {}}]", "either a charge or a pool"),
         (
             "examples: [{name: a, day: 2025-01-01, pool: net, expect: {owner: x}}]",
@@ -124,6 +132,8 @@ def test_examples_that_are_otherwise(
             "must be a fraction such as 1/3",
         ),
         ("examples: [{name: a, charge: {}, expect: {}}]", "examples.0.day: Field required"),
+        ("examples: [{name: a, day: 2025-01-01, charge: {}, expect: {}}]", "expects nothing"),
+        ("examples: [{name: a, day: 15, charge: {}, expect: {owner: x}}]", "day: [^\n]*$"),
         ("examples: [", "not readable as YAML"),
     ],
 )
