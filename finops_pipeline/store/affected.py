@@ -12,13 +12,14 @@ import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import ibis
 import ibis.expr.types as ir
 import pyarrow as pa
 
+from finops_pipeline.allocate.in_force import Calendar, RulesOfDay
 from finops_pipeline.allocate.ownership import Decider
 from finops_pipeline.allocate.shares import LAST_KNOWN, DayOfShares, method_of
 from finops_pipeline.allocate.subject import Subject
@@ -32,6 +33,7 @@ from finops_pipeline.engine.protocol import Engine
 from finops_pipeline.lake.home import Home
 from finops_pipeline.store.allocated import SUBJECT
 from finops_pipeline.store.allocation import clusters_of, used_fingerprint
+from finops_pipeline.store.audit import rules_of
 from finops_pipeline.store.cluster_usage import ClusterUsage
 from finops_pipeline.store.earlier import EarlierShares
 
@@ -132,15 +134,29 @@ def _split_otherwise(
     table = home.table("shares")
     known = {f.partition[1]: f for f in table.files(source)}
     found = set()
+    calendar = cache(partial(_calendar, home))
     for day in days:
         rows = table.read(known[day.isoformat()]).to_pylist() if day.isoformat() in known else []
         of_day = decider.calendar.on(day)
         methods = {(row["pool"], row["method"]) for row in rows}
-        if any(
-            p not in of_day.pools or method_of(of_day, p) != m for p, m in methods
-        ) or _taken_otherwise(rows, decider, day, usage):
+        owners = {(row["rule_set"], row["owner"]) for row in rows}
+        if (
+            any(p not in of_day.pools or method_of(of_day, p) != m for p, m in methods)
+            or _taken_otherwise(rows, decider, day, usage)
+            or any(_placed_otherwise(o, calendar(then), day, of_day) for then, o in owners)
+        ):
             found.add(day)
     return found
+
+
+def _calendar(home: Home, rule_set: str) -> Calendar | None:
+    rules = rules_of(home, rule_set)
+    return None if rules is None else Calendar(rules)
+
+
+def _placed_otherwise(owner: str, then: Calendar | None, day: date, now: RulesOfDay) -> bool:
+    """Whether who has a share is a part of others than then: the figures name them."""
+    return then is not None and then.on(day).path(owner) != now.path(owner)
 
 
 def _taken_otherwise(

@@ -107,6 +107,14 @@ CHANGES = {
     ),
     "an owner who ends": (other("data, ops] => {name: data, to: 2025-01-02}, ops]"), [3, 4, 5, 6]),
     "the order of owners": (other("[web, data, ops] => [ops, web, data]"), []),
+    "an owner who goes elsewhere from a day on": (
+        other("[web, => [{name: web, to: 2025-01-04}, {name: web, parent: ops, from: 2025-01-05},"),
+        [5, 6],
+    ),
+    "an owner without shares who goes elsewhere": (
+        other("data, ops] => data, {name: ops, parent: web}]"),
+        [],
+    ),
     "an owner who is new": (other("data, ops] => data, ops, new]"), []),
     "an owner who is new, and takes a part": (
         other("data, ops] => data, ops, new]", "drivers: cost => drivers: {fixed: {new: 1}}"),
