@@ -51,6 +51,13 @@ class RulesOfDay:
                 todo += self.recipients(self.pools[name])
         return frozenset(found)
 
+    def ends(self, pool: str) -> frozenset[str]:
+        """The owners whom cost of the pool may reach; through a cluster it may reach any."""
+        fed = self.fed(pool)
+        if fed & self.clusters.keys():
+            return self.owners
+        return self.owners.intersection(n for p in fed for n in self.recipients(self.pools[p]))
+
     @cached_property
     def owners(self) -> frozenset[str]:
         """The owners by name."""

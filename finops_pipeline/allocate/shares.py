@@ -193,14 +193,14 @@ class DayOfShares:
         self._last_known(pool, part)
 
     def _last_known(self, pool: Pool, part: str) -> _Split | None:
-        """The shares of the last day that had any, among those who are owners today.
+        """The shares of the last day that had any, among owners who may take a part today.
 
         What of a cluster was left unallocated then is so now.
         """
         known = self._earlier(pool.name, part)
         if known is None:
             return None
-        among = self._rules.owners
+        among = self._rules.ends(pool.name)
         if pool.name in self._rules.clusters:
             among |= {UNALLOCATED}
         kept = {o: f for o, f in known.fractions.items() if o in among}

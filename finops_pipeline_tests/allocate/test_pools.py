@@ -184,6 +184,19 @@ def test_the_last_known_shares_are_taken_among_owners_of_today() -> None:
     assert fractions(split([pool(["cost", "last known"])])) == {"unallocated": "1/1"}
 
 
+def test_the_last_known_shares_are_no_way_around_the_recipients() -> None:
+    """`web` took a part until the recipients changed; the last share that is left is all."""
+
+    def last(recipients: list[Any], *further: dict[str, Any]) -> dict[str, str]:
+        pools = [pool(["cost", "last known"], recipients), *further]
+        return fractions(split(pools, earlier=lambda pool, part: LAST))
+
+    assert last(["ops", "data"]) == {"ops": "1/1"}
+    assert last(["data"]) == {"unallocated": "1/1"}
+    assert last(["data", "q"], pool("cost", ["web"], name="q")) == {"web": "1/1"}
+    assert last(["q"], pool("cost", name="q")) == {"ops": "1/3", "web": "2/3"}
+
+
 SAME = [
     {"cost": "direct", "same": "ResourceId"},
     {"usage": "GB", "same": ["SubAccountId"]},
@@ -296,7 +309,8 @@ def test_another_computation_of_random_graphs_agrees(
         if name not in by_name:
             ends[name] = ends.get(name, Fraction(0)) + whole
             continue
-        todo += [(taker, whole * part) for taker, part in _parts(by_name[name], costs, known)]
+        among = {o: part for o, part in known.items() if o in _reached(name, by_name)}
+        todo += [(taker, whole * part) for taker, part in _parts(by_name[name], costs, among)]
     assert sum(ends.values()) == 1
     assert all(0 < s.share <= 1 for s in found)
     assert {s.owner: Fraction(s.fraction) for s in found} == {
@@ -307,6 +321,12 @@ def test_another_computation_of_random_graphs_agrees(
         assert abs(share - part) <= Fraction(1, 10**12)
 
 
+def _reached(name: str, pools: dict[str, dict[str, Any]]) -> set[str]:
+    """All that a pool feeds, however far."""
+    fed = set(pools[name]["recipients"])
+    return fed.union(*(_reached(n, pools) for n in fed & pools.keys()))
+
+
 def _parts(
     given_pool: dict[str, Any], costs: dict[str, Decimal], known: dict[str, Fraction]
 ) -> list[tuple[str, Fraction]]:
@@ -314,7 +334,9 @@ def _parts(
     drivers = given_pool["drivers"]
     for driver in [drivers] if isinstance(drivers, str) else drivers:
         if driver == "last known":
-            return list(known.items())
+            if known:
+                return [(o, part / sum(known.values())) for o, part in known.items()]
+            continue
         if driver == "even":
             weights = dict.fromkeys(given_pool["recipients"], 1)
         elif driver == "cost":
