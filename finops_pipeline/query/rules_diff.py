@@ -121,10 +121,11 @@ def _of_source(
     otherwise: set[date] = set()
     for file in table.files(both.source):
         day = date.fromisoformat(file.partition[1])
-        then, now = both.old.calendar.on(day), both.new.calendar.on(day)
         if (period[0] or day) <= day <= (period[1] or day):
-            otherwise |= {day} if then.hash != now.hash else set()
-            if day in otherwise or _may_rest(now):
+            rules = both.new.calendar.on(day)
+            if both.old.calendar.on(day).hash != rules.hash:
+                otherwise.add(day)
+            if day in otherwise or _may_rest(rules):
                 files[day].append(file)
     wanted = [day for day in sorted(files) if otherwise and day >= min(otherwise)]
     earlier = [
