@@ -145,7 +145,7 @@ class DayOfShares:
                 "fraction": f"{fraction.numerator}/{fraction.denominator}",
             }
             if taker in split.weights:
-                step["weight"] = format(split.weights[taker].normalize(), "f")
+                step["weight"] = plain_weight(split.weights[taker])
             if taker.name not in self._rules.pools or split.driver.startswith(LAST_KNOWN):
                 yield taker, fraction, [step], split.facts.get(taker)
                 continue

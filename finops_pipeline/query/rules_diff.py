@@ -217,7 +217,7 @@ def _moved(key: _Key, then: Mapping[str, Decimal], now: Mapping[str, Decimal]) -
         for owner in sorted(then.keys() | now.keys())
     }
     found: list[Move] = []
-    left = {owner: -change for owner, change in changes.items() if change < 0}
+    left = {owner: change.copy_negate() for owner, change in changes.items() if change < 0}
     wanted = {owner: change for owner, change in changes.items() if change > 0}
     while left and wanted:
         loser, gainer = next(iter(left)), next(iter(wanted))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
+from finops_pipeline.allocate.weights import EXACT
 from finops_pipeline.query.explanation import plain_json, text_table
 from finops_pipeline.query.rules_diff import RulesDiff
 from finops_pipeline.query.show import plain
@@ -20,8 +21,9 @@ def show_rules_diff(diff: RulesDiff, form: str = "table") -> str:
                 "new": diff.new,
                 "days": diff.days,
                 "owners": [
-                    {"currency": c, "owner": o, "before": b, "after": a, "change": a - b}
+                    {"currency": c, "owner": o, "before": b, "after": a, "change": change}
                     for (c, o), (b, a) in diff.totals.items()
+                    for change in [EXACT.subtract(a, b)]
                 ],
                 "moves": [
                     {
@@ -36,7 +38,9 @@ def show_rules_diff(diff: RulesDiff, form: str = "table") -> str:
     if not days:
         return f"{diff.old} → {diff.new}: no stored charge day would be made otherwise\n"
     owners = [
-        (c, o, plain(b), plain(a), plain(a - b)) for (c, o), (b, a) in diff.totals.items() if a != b
+        (c, o, plain(b), plain(a), plain(EXACT.subtract(a, b)))
+        for (c, o), (b, a) in diff.totals.items()
+        if a != b
     ]
     moves = [
         (m.currency, m.source_owner, m.target_owner, plain(m.cost), f"{m.before} → {m.after}")
@@ -45,8 +49,12 @@ def show_rules_diff(diff: RulesDiff, form: str = "table") -> str:
     spans = [
         f"{source}: {len(d)} charge days, {d[0]} to {d[-1]}" for source, d in diff.days.items() if d
     ]
-    parts = [f"{diff.old} → {diff.new}", *spans, "EffectiveCost by owner"]
-    parts.append(text_table(("", "owner", "before", "after", "change"), owners, (2, 3, 4)))
+    parts = [f"{diff.old} → {diff.new}", *spans]
+    if owners:
+        parts.append("EffectiveCost by owner")
+        parts.append(text_table(("", "owner", "before", "after", "change"), owners, (2, 3, 4)))
+    else:
+        parts.append("The EffectiveCost of every owner stays as it is")
     if moves:
         parts.append("Moves")
         parts.append(text_table(("", "from", "to", "cost", "charges of"), moves, (3,)))

@@ -253,6 +253,13 @@ def test_pools_feed_pools() -> None:
     assert next(s.weight for s in found if s.owner == "web") == D(1)
 
 
+def test_the_way_through_a_pool_shows_every_digit_of_a_weight() -> None:
+    weight = "12345678901234.000000000000000001"
+    pools = [pool({"fixed": {"q": weight}}, ["q"]), pool({"fixed": {"web": 1}}, name="q")]
+    (share,) = split(pools)
+    assert json.loads(str(share.route))[0][0]["weight"] == weight
+
+
 def test_a_pool_that_is_fed_and_has_no_weight_leaves_its_part_unallocated() -> None:
     found = split([CHAIN[0], pool("cost", ["web"], name="q")], cost("ops", "1"))
     assert fractions(found) == {"unallocated": "3/4", "web": "1/4"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import json
 from collections import defaultdict
 from datetime import date
 from decimal import Decimal
@@ -16,6 +17,7 @@ from finops_pipeline.allocate.load import load_rules
 from finops_pipeline.config import ConfigError
 from finops_pipeline.lake.delta import LakeTable
 from finops_pipeline.query.rules_diff import RulesDiff, rules_diff
+from finops_pipeline.query.show_rules import show_rules_diff
 from finops_pipeline.store import affected
 from finops_pipeline.store.audit import known_rules, rule_changes, rules_of
 from finops_pipeline_tests.orchestration.company import Company, day
@@ -241,6 +243,36 @@ def _by_owner(acme: Company) -> dict[str, Decimal]:
     for row in acme.rows("allocated_costs"):
         found[row["x_BusinessUnit"]] += row["EffectiveCost"]
     return dict(found)
+
+
+BIG, BIGGER = Decimal("123456789012.000000000000000001"), Decimal("987654321098.3")
+
+
+def test_changes_of_thirty_digits_are_foretold_to_the_last(acme: Company) -> None:
+    """As bills in rupiah have them: more digits than Decimal keeps unless it is told to."""
+    rows = [
+        acme.charge(day(7), str(cost), ref=f"big{i}", **{"tags/team": "lab"})
+        for i, cost in enumerate((BIG, BIGGER))
+    ]
+    acme.deliver("r7", *rows, on=day(7))
+    acme.run()
+    old = acme.pipeline.rules
+    write(acme, other("storefront: web => storefront: web, lab: ops"))
+    found = _foretold(acme, old)
+    whole = Decimal("1111111110117.300000000000000001")  # with the 7 of the third day
+    assert [m.cost for m in found.moves if m.before == "unallocated"] == [whole]
+    shown = {o["owner"]: o for o in json.loads(show_rules_diff(found, "json"))["owners"]}
+    assert shown["unallocated"]["change"] == f"-{whole}"
+    changes = {o: a - b for (_, o), (b, a) in found.totals.items() if o != "unallocated"}
+    assert shown.keys() == {*changes, "unallocated"}
+
+
+def test_rules_that_only_call_it_otherwise_move_nothing(acme: Company) -> None:
+    old = acme.pipeline.rules
+    write(acme, other("storefront: web => Storefront: web", "name: net, => name: wide,"))
+    told = show_rules_diff(_foretold(acme, old))
+    assert "The EffectiveCost of every owner stays as it is" in told
+    assert "before" not in told
 
 
 def test_every_change_is_logged_once_with_totals(acme: Company) -> None:
