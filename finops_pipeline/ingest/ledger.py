@@ -12,13 +12,14 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from decimal import Decimal
 from functools import cached_property
 
 import pyarrow as pa
 
 from finops_pipeline.contracts.forms import arrow_schema
 from finops_pipeline.contracts.tables import tables
-from finops_pipeline.ingest.totals import Total
+from finops_pipeline.ingest.totals import EXACT, Total
 from finops_pipeline.lake.delta import LakeFile, LakeTable, Overtaken
 
 
@@ -57,6 +58,25 @@ class LedgerEntry:
     def charge_days(self) -> frozenset[date]:
         """The charge days that the report touches."""
         return frozenset(t.charge_day for t in self.totals)
+
+    def kept_since(self, first_day: date) -> LedgerEntry:
+        """The entry where charges before that day are rejected, which counts on its delivery day.
+
+        The ledger tells every charge's own day: what is kept can be changed in `finops.yaml`.
+        """
+        if all(t.charge_day >= first_day for t in self.totals):
+            return self
+        sums: dict[tuple[date, str], Total] = {}
+        for total in self.totals:
+            day = total.charge_day if total.charge_day >= first_day else self.delivery_day
+            before = sums.get((day, total.currency), Total(day, total.currency, 0, Decimal(0)))
+            sums[day, total.currency] = Total(
+                day,
+                total.currency,
+                before.rows + total.rows,
+                EXACT.add(before.cost, total.cost),
+            )
+        return dataclasses.replace(self, totals=tuple(sums[key] for key in sorted(sums)))
 
 
 def report_id(source: str, name: str, sha256: str) -> str:

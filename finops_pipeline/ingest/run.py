@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
 
@@ -53,7 +53,6 @@ class Ingest:
         archive: Archive,
         engine: Engine,
         spool: Path,
-        first_day: date,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.source = source
@@ -62,7 +61,6 @@ class Ingest:
         self.archive = archive
         self.engine = engine
         self.spool = spool
-        self.first_day = first_day
         self.clock = clock
 
     def new_reports(self) -> list[RemoteReport]:
@@ -164,7 +162,7 @@ class Ingest:
             with self.archive.local(place) as path:
                 opened = open_report(path, raw_format(self.source.format))
                 last_day = now.date() + timedelta(days=1)
-                key = examiner.add(opened, day, self.first_day, last_day)
+                key = examiner.add(opened, day, last_day)
         except UnreadableReport as problem:
             return dataclasses.replace(one, problem=str(problem))
         return dataclasses.replace(one, columns=opened.names, examination=key)

@@ -24,7 +24,7 @@ from finops_pipeline.engine.protocol import Engine
 from finops_pipeline.engine.sql import Sql
 from finops_pipeline.ingest.reading import Report, bad_fields, with_rows
 
-_EXACT = Context(prec=76)  # the default one would round a sum to 28 digits
+EXACT = Context(prec=76)  # the default one would round a sum to 28 digits
 _ROLES = ("start", "cost", "currency", "scope")
 _TOGETHER = 500_000  # rows that are summed in one query
 
@@ -50,15 +50,16 @@ class Examination:
 
 
 def charge_day(
-    start: ir.StringValue, delivery_day: ir.DateValue, first_day: ir.DateValue, last: ir.DateValue
+    start: ir.StringValue, delivery_day: ir.DateValue, last: ir.DateValue
 ) -> ir.DateValue:
     """The partition of a row: the UTC day it starts on, or the delivery day.
 
-    The delivery day takes rows whose start cannot be read, or lies before the first day that is
-    kept or after the last possible one (the day after archiving): they are rejected there.
+    The delivery day takes rows whose start cannot be read, or lies after the last possible one (the
+    day after archiving): they are rejected there. So are rows before the first day that is kept,
+    but which that is may change (`LedgerEntry.kept_since`).
     """
     day = parse_time(start).date()
-    return (day.between(first_day, last)).fill_null(False).ifelse(day, delivery_day)
+    return (day <= last).fill_null(False).ifelse(day, delivery_day)
 
 
 class Examiner:
@@ -72,7 +73,7 @@ class Examiner:
         self._days: list[dict[str, object]] = []
         self._sums: dict[int, list[dict[str, Any]]] = defaultdict(list)
 
-    def add(self, report: Report, delivery_day: date, first_day: date, last_day: date) -> int:
+    def add(self, report: Report, delivery_day: date, last_day: date) -> int:
         """Take in a report's text; returns the key of its examination.
 
         Raises UnreadableReport when it cannot be read; then nothing of it was taken in.
@@ -87,7 +88,7 @@ class Examiner:
             report,
             columns,
             self._spool,
-            lambda rows: self._take(rows, delivery_day, first_day, last_day),
+            lambda rows: self._take(rows, delivery_day, last_day),
         )
         if report.bad_rows:
             text = bad_fields(report.bad_rows, columns)
@@ -102,18 +103,9 @@ class Examiner:
         self._sums.clear()
         return found
 
-    def _take(
-        self, rows: Iterable[pa.Table], delivery_day: date, first_day: date, last_day: date
-    ) -> int:
+    def _take(self, rows: Iterable[pa.Table], delivery_day: date, last_day: date) -> int:
         key = len(self._days)
-        self._days.append(
-            {
-                "report": key,
-                "delivery_day": delivery_day,
-                "first_day": first_day,
-                "last_day": last_day,
-            }
-        )
+        self._days.append({"report": key, "delivery_day": delivery_day, "last_day": last_day})
         self._sums[key] = []
         for table in rows:
             self._wait(table.select(_ROLES), key)
@@ -140,7 +132,7 @@ class Examiner:
 def _totals_sql() -> Sql:
     text = ibis.table({**dict.fromkeys(_ROLES, "string"), "report": "int64"}, name="examined")
     days = ibis.table(
-        {"report": "int64", **dict.fromkeys(("delivery_day", "first_day", "last_day"), "date")},
+        {"report": "int64", **dict.fromkeys(("delivery_day", "last_day"), "date")},
         name="days",
     )
     # By the text first, which repeats: so the parsing is done on few rows.
@@ -152,7 +144,7 @@ def _totals_sql() -> Sql:
     rows = same_text.inner_join(days, "report")
     grouped = rows.group_by(
         report=rows.report,
-        charge_day=charge_day(rows.start, rows.delivery_day, rows.first_day, rows.last_day),
+        charge_day=charge_day(rows.start, rows.delivery_day, rows.last_day),
         currency=rows.currency.strip().fill_null(""),
     )
     return Sql(
@@ -179,7 +171,7 @@ def _examination(found: list[dict[str, Any]]) -> Examination:
     for row in found:
         key = (row["charge_day"], row["currency"])
         rows[key] += int(row["rows"])  # the engine sums into decimals
-        cost[key] = _EXACT.add(cost[key], row["cost"])
+        cost[key] = EXACT.add(cost[key], row["cost"])
     scopes = {scope for row in found for scope in row["scopes"] or () if scope is not None}
     return Examination(
         sum(rows.values()),

@@ -91,23 +91,26 @@ class Normalize:
         self._superseded_sql = superseded_sql(source.corrections, by_content=not numbered)
         self._seen = {name: home.table(name).seen() for name in _TABLES}
         self._touching: dict[date, list[LedgerEntry]] = defaultdict(list)
-        for entry in ledger.live():
+        for entry in (e.kept_since(stager.first_day) for e in ledger.live()):
             for day in entry.charge_days:
                 self._touching[day].append(entry)
         self._replaced: dict[date, list[LedgerEntry]] = defaultdict(list)
-        for entry in ledger.replaced():
+        for entry in (e.kept_since(stager.first_day) for e in ledger.replaced()):
             for day in entry.charge_days:
                 self._replaced[day].append(entry)
+        books = self._table("conservation").files(source.name)
+        self._made = {date.fromisoformat(f.partition[1]): f.fingerprint for f in books}
 
     def days(self) -> list[date]:
-        """Every charge day that a report of the source touches, in order."""
-        return sorted(self._touching.keys() | self._replaced.keys())
+        """Every charge day that a report of the source touches, or that was made, in order.
+
+        A day that was made and is touched no more lies before `first_day` now: it goes.
+        """
+        return sorted(self._touching.keys() | self._replaced.keys() | self._made.keys())
 
     def stale_days(self) -> list[date]:
         """The charge days that are not made from what the ledger knows now, in order."""
-        books = self._table("conservation").files(self.source.name)
-        made = {f.partition[1]: f.fingerprint for f in books}
-        return [d for d in self.days() if made.get(d.isoformat()) != self.fingerprint(d)]
+        return [d for d in self.days() if self._made.get(d) != self.fingerprint(d)]
 
     def fingerprint(self, day: date) -> str:
         """A hash of all that a charge day is made from."""

@@ -26,7 +26,12 @@ from finops_pipeline.ingest.location import Location, open_location
 from finops_pipeline.ingest.run import Ingest
 from finops_pipeline.ingest.scopes import stored_paths
 from finops_pipeline.lake.home import Home
-from finops_pipeline.normalize.overlap import overlaps, tells_the_same_bill
+from finops_pipeline.normalize.overlap import (
+    copies,
+    overlaps,
+    tells_the_same_bill,
+    told_by_former,
+)
 from finops_pipeline.normalize.rates import Rates
 from finops_pipeline.normalize.run import Normalize
 from finops_pipeline.normalize.stage import Stager
@@ -120,7 +125,6 @@ class Pipeline:
             self.home.archive,
             engine,
             self.home.spool,
-            self.settings.first_day,
         )
 
     def _location(self, source: Source, ledger: Ledger) -> Location:
@@ -151,14 +155,27 @@ class Pipeline:
         return Normalize(self.home, source, ledger, engine, stager, refused)
 
     def _told_before(self, source: Source, ledger: Ledger) -> dict[date, str]:
-        """The days of a source that one before it in finops.yaml tells in another format."""
+        """The days that another source tells too: one before it in finops.yaml, or a former one."""
+        ours = ledger.live()
         found: dict[date, str] = {}
         for other in self.settings.sources:
             if other.name == source.name:
                 break
             if tells_the_same_bill(source, other):
-                found |= overlaps(ledger.live(), other, self.ledger(other).live())
+                found |= overlaps(ours, other, self.ledger(other).live())
+            elif other.format == source.format:
+                found |= copies(ours, other, self.ledger(other).live())
+        books = self.home.table("conservation")
+        for name in self._former():
+            made = [date.fromisoformat(f.partition[1]) for f in books.files(name)]
+            theirs = Ledger(self.home.table("reports"), name, self._reports).live()
+            found |= told_by_former(ours, name, theirs, made)
         return found
+
+    def _former(self) -> list[str]:
+        """Sources that the lake has figures of and that finops.yaml names no more."""
+        known = {f.partition[0] for f in self.home.table("reports").files()}
+        return sorted(known - {s.name for s in self.settings.sources})
 
     def store(self, source: Source, engine: Engine) -> Store:
         """Allocate and Store for a source."""

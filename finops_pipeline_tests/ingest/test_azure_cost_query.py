@@ -231,7 +231,7 @@ class Asking(Pipeline):
         home = self.home
         ingest = Ingest(
             told, place, Ledger(home.table("reports"), "acme"), home.archive, engine, home.spool,
-            self.first_day, lambda: self.now,
+            lambda: self.now,
         )  # fmt: skip
         return ingest.run(ingest.new_reports())
 

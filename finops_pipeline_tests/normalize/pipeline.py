@@ -244,7 +244,7 @@ class Pipeline:
         location = self.place(source)
         ledger = Ledger(home.table("reports"), source.name)
         ingest = Ingest(
-            source, location, ledger, home.archive, engine, home.spool, self.first_day,
+            source, location, ledger, home.archive, engine, home.spool,
             lambda: self.now,
         )  # fmt: skip
         return ingest.run([r for r in ingest.new_reports() if only is None or r.name in only])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import random
-from datetime import timedelta
+from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -111,6 +111,32 @@ def test_a_charge_of_tomorrow_stays_where_it_is_when_touched_later(tmp_path: Pat
     second = pipeline.run()
     assert_balanced(second)
     assert second.rejected == first.rejected
+
+
+def test_the_first_day_may_be_moved_to_and_fro(tmp_path: Path) -> None:
+    pipeline = Pipeline(tmp_path)
+    starts = {"a": "2026-08-31", "b": "2026-09-01", "c": "2026-09-09"}
+    rows = [line(ref=r, cost="2", start=f"{day}T10:00Z", end=f"{day}T11:00Z")
+            for r, day in starts.items()]  # fmt: skip
+    pipeline.deliver("a.csv", report(rows))
+    pipeline.deliver("b.csv", report([line(ref="d", start="2026-08-31T10:00Z")]))
+    pipeline.run()
+    pipeline.deliver("b.csv", report([line(ref="e", start="2026-09-01T10:00Z", cost="7")]))
+    for first_day, kept in (
+        (date(2026, 9, 1), {"b": 2, "c": 2, "e": 7}),
+        (date(2026, 9, 2), {"c": 2}),
+        (date(2026, 8, 1), {"a": 2, "b": 2, "c": 2, "e": 7}),
+        (date(2026, 9, 12), {}),
+        (date(2020, 1, 1), {"a": 2, "b": 2, "c": 2, "e": 7}),
+    ):
+        pipeline.first_day = first_day
+        outcome = pipeline.run()
+        assert_balanced(outcome)
+        assert outcome.costs == kept
+        assert {r["report_row"] for r in outcome.rejected if r["report"] == "a.csv"} == {
+            n for n, ref in enumerate(starts, 1) if ref not in kept
+        }
+        assert pipeline.run().results == []
 
 
 def test_a_rewritten_report_takes_the_place_of_what_it_was(tmp_path: Path) -> None:
