@@ -21,14 +21,25 @@ TIME_FORMATS = [
     "%Y-%m-%dT%H:%M:%S.%gZ",
     "%Y-%m-%dT%H:%M:%S.%fZ",
     "%Y-%m-%dT%H:%M:%S",
+    "%Y-%m-%dT%H:%M:%S.%f",
     "%Y-%m-%dT%H:%M",
     "%Y-%m-%d %H:%M:%S",
     "%Y-%m-%d %H:%M:%S.%f",
+    "%Y-%m-%d %H:%M",
+    "%Y-%m-%d %H:%M:%SZ",
+    "%Y-%m-%d %H:%M:%S.%fZ",
     "%Y-%m-%d %H:%M:%S UTC",
     "%Y-%m-%d %H:%M:%S.%f UTC",
     "%Y-%m-%d",
 ]
-ZONED_FORMATS = ["%Y-%m-%dT%H:%M:%S%z"]
+# Databases and Python write a space, or a fraction, before the offset; PostgreSQL its hours alone.
+ZONED_FORMATS = [
+    "%Y-%m-%dT%H:%M:%S%z",
+    "%Y-%m-%dT%H:%M:%S.%f%z",
+    "%Y-%m-%dT%H:%M%z",
+    "%Y-%m-%d %H:%M:%S%z",
+    "%Y-%m-%d %H:%M:%S.%f%z",
+]
 
 
 def _one(a: Any) -> Any: ...
@@ -60,7 +71,7 @@ def parse_time(text: ir.StringValue) -> ir.TimestampValue:
     offset of one row to the next rows that have none. A microsecond is the finest there is; more
     digits, as .NET writes them, are cut.
     """
-    fine = text.length() > len("2026-08-01T10:00:00.123456Z")
+    fine = text.length() > len("2026-08-01T10:00:00.123456")
     text = fine.ifelse(text.re_replace(r"(\.\d{6})\d+", r"\1"), text)
     day = text.strip().left(10).try_cast("date")
     real_day = day.between(ibis.date(1, 1, 1), ibis.date(9999, 12, 31)).fill_null(False)
