@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
@@ -21,6 +21,9 @@ from finops_pipeline.contracts.forms import arrow_schema
 from finops_pipeline.contracts.tables import tables
 from finops_pipeline.ingest.totals import EXACT, Total
 from finops_pipeline.lake.delta import LakeFile, LakeTable, Overtaken
+
+# The format whose charges nothing tells apart, and whose reports stand for themselves.
+_NAMELESS = "focus"
 
 
 @dataclass(frozen=True)
@@ -139,7 +142,8 @@ class Ledger:
 
         An object that the provider rewrote under the same name takes the place of what it was,
         unless it cannot be read: then the last good one stays. Of a delivery scope stands what
-        its newest manifest lists, and nothing else.
+        its newest manifest lists, and nothing else. Where nothing tells charges
+        apart, a copy of a report under another name is left out: the one that came first stands.
         """
         alone = {
             e.name: e
@@ -147,7 +151,7 @@ class Ledger:
             if e.status == "read" and e.delivery_scope is None
         }
         listed = {i: self._entries[i] for m in self.manifests() for i in m.members or ()}
-        return sorted((*alone.values(), *listed.values()), key=lambda e: e.order)
+        return sorted((*_without_copies(alone.values()), *listed.values()), key=lambda e: e.order)
 
     def manifests(self) -> list[LedgerEntry]:
         """The manifest that stands for each delivery scope: the newest that can be read whole.
@@ -225,6 +229,15 @@ class Ledger:
         files = [_write(self._table, self.source, day, found) for day, found in by_day.items()]
         days = [(self.source, day.isoformat()) for day in changed]
         self._table.replace(days, files, seen=self._seen)
+
+
+def _without_copies(entries: Iterable[LedgerEntry]) -> Iterator[LedgerEntry]:
+    contents = set()
+    for entry in sorted(entries, key=lambda e: e.order):
+        if entry.sha256 not in contents:
+            yield entry
+        if entry.format == _NAMELESS:
+            contents.add(entry.sha256)
 
 
 def _write(table: LakeTable, source: str, day: date, entries: list[LedgerEntry]) -> LakeFile:

@@ -139,6 +139,26 @@ def test_identical_rows_without_a_number_are_charges_of_their_own(tmp_path: Path
     assert sum(c["BilledCost"] for c in outcome.charges) == Decimal(25)
 
 
+def test_a_copy_of_a_file_under_another_name_counts_once(tmp_path: Path) -> None:
+    made = focus(tmp_path)
+    made.deliver("bill.csv", report([LEAST, LEAST]))
+    made.run()
+    made.deliver("bill (1).csv", report([LEAST, LEAST]))
+    made.deliver("again/bill.csv", report([LEAST, LEAST]), date(2026, 9, 12))
+    made.deliver("other.csv", report([LEAST]))
+    outcome = made.run()
+    assert_balanced(outcome)
+    assert sum(c["BilledCost"] for c in outcome.charges) == Decimal("37.5")
+    assert sum(book["superseded_cost"] for book in outcome.books) == Decimal(50)
+    assert made.run().results == []
+    # A copy stands when what it is a copy of says something else now.
+    made.deliver("bill.csv", report([LEAST | {"BilledCost": "1"}]), date(2026, 9, 13))
+    made.deliver("bill (1).csv", report([LEAST | {"BilledCost": "2"}]), date(2026, 9, 13))
+    outcome = made.run()
+    assert_balanced(outcome)
+    assert sum(c["BilledCost"] for c in outcome.charges) == Decimal("40.5")
+
+
 def _examples() -> list[Path]:
     return sorted(EXAMPLES.rglob("*.csv"))
 
