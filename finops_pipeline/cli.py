@@ -122,7 +122,9 @@ def run(
     ] = None,
     since: Since = None,
     until: Until = None,
-    full: Annotated[bool, typer.Option("--full", help="Look at every charge day again.")] = False,
+    full: Annotated[
+        bool, typer.Option("--full", help="Look at every charge day again, and mend the lake.")
+    ] = False,
     config: Config = None,
     output: Annotated[Literal["text", "json"], typer.Option("--format")] = "text",
 ) -> None:

@@ -13,7 +13,7 @@ import typer
 from finops_pipeline import console
 from finops_pipeline.config import ConfigError, Settings
 from finops_pipeline.lake.forgotten import ForgottenError
-from finops_pipeline.lake.place import StoreFailing, StoreRefused
+from finops_pipeline.lake.place import LakeDamaged, StoreFailing, StoreRefused
 from finops_pipeline.lake.room import no_room
 
 Config = Annotated[
@@ -40,16 +40,21 @@ def settings_of(config: Path | None) -> Settings:
 
 @contextmanager
 def teaching(*errors: type[Exception]) -> Iterator[None]:
-    """Errors that a user can cause, as one message and exit code 2."""
+    """Errors that a user can cause or mend, as one message and its exit code: 2 for wrong use."""
     try:
         yield
-    except StoreFailing as error:
+    except (LakeDamaged, StoreFailing) as error:
         console.problems([str(error)])
     except Exception as error:
         if isinstance(error, (ConfigError, ForgottenError, StoreRefused, *errors)):
             console.wrong_use(str(error))
         if full := no_room(str(error), Path()):
             console.problems([str(full)])
+        if ".parquet" in str(error):
+            from finops_pipeline.lake.damage import damage
+
+            if damaged := damage(str(error)):
+                console.problems([str(damaged)])
         raise
 
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
@@ -100,16 +101,28 @@ class LakeTable:
     def rows(self, file: LakeFile) -> int:
         """How many rows the file holds, from the log or its footer."""
         if file not in self._rows:
-            found = pq.read_metadata(self.source(file))
-            self._rows[file] = int(found.num_rows)
+            with self._telling(file):
+                self._rows[file] = int(pq.read_metadata(self.source(file)).num_rows)
         return self._rows[file]
 
     def read(self, file: LakeFile) -> pa.Table:
         """All that the file holds: for small tables."""
-        # As one file: what Arrow has for many takes a quarter of a second to import.
-        place = pa.BufferReader(self.content(file)) if self._place.shared else self.location(file)
-        # Without Arrow's threads: one that lets go of Python's bytes while Python ends aborts it.
-        return pq.ParquetFile(place, pre_buffer=False).read(use_threads=False)
+        with self._telling(file):
+            # As one file: what Arrow has for many takes a quarter of a second to import.
+            shared = self._place.shared
+            place = pa.BufferReader(self.content(file)) if shared else self.location(file)
+            # Without Arrow's threads: one that lets go of Python's bytes as Python ends aborts it.
+            return pq.ParquetFile(place, pre_buffer=False).read(use_threads=False)
+
+    @contextmanager
+    def _telling(self, file: LakeFile) -> Iterator[None]:
+        """Tell of a file that cannot be read, as LakeDamaged."""
+        try:
+            yield
+        except (pa.ArrowInvalid, FileNotFoundError) as error:
+            from finops_pipeline.lake.damage import damaged_file
+
+            raise damaged_file(self.location(file), self.table.name, str(error)) from error
 
     def source(self, file: LakeFile) -> Any:
         """What PyArrow reads the file from, at any position."""
@@ -181,6 +194,35 @@ class LakeTable:
             return next((f for f in earlier if not self.holds(f)), None)
         there = set(self._place.names())  # costs less than as many looks
         return next((f for f in earlier if self._name(f) not in there), None)
+
+    def broken(self) -> list[LakeFile]:
+        """The files in the table that lie at their place no more, or are not as long as they were.
+
+        What a bit changed is not seen, nor does it cost the reading of a year.
+        """
+        delta = self._log.newest()
+        if delta is None:
+            return []
+        actions = _actions(delta)
+        there = {found.name: found.size for found in self._place.found()}
+        sizes = actions.column("size_bytes").to_pylist()
+        return sorted(
+            file
+            for file, size in zip(self._listed(actions), sizes, strict=True)
+            if there.get(self._name(file)) != size
+        )
+
+    def forget(self, files: Iterable[LakeFile]) -> bool:
+        """Take these files out of the table, and no others. Returns whether there were any."""
+        gone = set(files)
+        partitions = {f.partition for f in gone}
+        kept = [f for f in self.files() if f.partition in partitions and f not in gone]
+        return bool(gone) and self.replace(partitions, kept)
+
+    def remove(self, file: LakeFile) -> None:
+        """Remove the file from its place, if it is there; it must not be in the table."""
+        self._place.remove(self._name(file))
+        self._rows.pop(file, None)
 
     def at(self, as_of: datetime | int | None = None) -> DeltaTable | None:
         """The table as it was then; None when it was not there yet. Raises ForgottenError."""

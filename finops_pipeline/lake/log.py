@@ -47,9 +47,17 @@ class Log:
             )
 
     def open(self) -> DeltaTable:
-        """The newest state, opened now."""
-        with self._place.teaching():
-            return DeltaTable(self._place.location(), storage_options=self._place.delta_options())
+        """The newest state, opened now. Raises LakeDamaged."""
+        root = self._place.location()
+        try:
+            with self._place.teaching():
+                return DeltaTable(root, storage_options=self._place.delta_options())
+        except DeltaError as error:
+            if self._place.shared:
+                raise
+            from finops_pipeline.lake.damage import damaged_log
+
+            raise damaged_log(root, str(error).splitlines()[0]) from error
 
     def newest(self) -> DeltaTable | None:
         """The newest state for reading; None when the table was never written.

@@ -27,6 +27,10 @@ class StoreFailing(Exception):
     """The home's store cannot be reached, or fails again and again. The message says what to do."""
 
 
+class LakeDamaged(Exception):
+    """A file of the lake is not what its log says. The message names it and says what to do."""
+
+
 @dataclass(frozen=True)
 class Found:
     """A file as it lies there: its name, its bytes, and when it was written."""

@@ -109,8 +109,19 @@ class Normalize:
         return sorted(self._touching.keys() | self._replaced.keys() | self._made.keys())
 
     def stale_days(self) -> list[date]:
-        """The charge days that are not made from what the ledger knows now, in order."""
-        return [d for d in self.days() if self._made.get(d) != self.fingerprint(d)]
+        """The charge days that are not made from what the ledger knows now, in order.
+
+        So is a day of which the books tell and no row is there: a table of the lake was lost, or a
+        commit of it.
+        """
+        tables = (self._table(name) for name in _TABLES if name != "conservation")
+        there = {f.partition[1] for table in tables for f in table.files(self.source.name)}
+        return [
+            day
+            for day in self.days()
+            if self._made.get(day) != self.fingerprint(day)
+            or (self._touching.get(day) and day.isoformat() not in there)
+        ]
 
     def fingerprint(self, day: date) -> str:
         """A hash of all that a charge day is made from."""

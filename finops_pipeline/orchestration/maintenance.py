@@ -30,7 +30,8 @@ def run_maintenance(settings: Settings, dry_run: bool = False) -> Maintained:
             for known in settings.sources:
                 if known.name == source:
                     stager = pipeline.normalize(known, engine).stager
-                    return {stager.fingerprint(e) for e in pipeline.ledger(known).live()}
+                    entries = pipeline.ledger(known).live()
+                    return {stager.fingerprint(e.kept_since(stager.first_day)) for e in entries}
             return set()
 
         days = settings.retention_days

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -17,6 +18,8 @@ from finops_pipeline.actuate.run import Actuate
 from finops_pipeline.config import Cluster, Settings, Source
 from finops_pipeline.ingest.location import AccessRefused, IngestError
 from finops_pipeline.ingest.scopes import read_scopes, store_scopes
+from finops_pipeline.lake.damage import damage, mend
+from finops_pipeline.lake.place import LakeDamaged
 from finops_pipeline.lake.room import NoRoom, no_room
 from finops_pipeline.orchestration.findings import findings, tell
 from finops_pipeline.orchestration.pipeline import Pipeline, usage_lock
@@ -93,19 +96,25 @@ class Run:
     def run(self) -> RunReport:
         """Bring every wanted source up to date, then the company; none blocks another.
 
-        A full disk ends the run: it would block them all, each after its own retries.
+        A full disk ends the run: it would block them all, each after its own retries. So does a
+        lake that is damaged, which `--full` makes again as far as that can be.
         """
         try:
             self._all()
         except Exception as error:
-            full = no_room(str(error), self.pipeline.home.path)
-            if full is None:
+            told: Exception | None = no_room(str(error), self.pipeline.home.path)
+            told = told or damage(str(error))
+            if isinstance(error, (NoRoom, LakeDamaged)):
+                told = error
+            if told is None:
                 raise
             self.report.stopped = True
-            self.report.problems.append(str(error if isinstance(error, NoRoom) else full))
+            self.report.problems.append(str(told))
         return self.report
 
     def _all(self) -> None:
+        if self.wanted.full:
+            self._mend()
         for cluster in self.settings.clusters:
             self._usage(cluster)
         for source in self._sources():
@@ -135,6 +144,13 @@ class Run:
         self._materialize(
             f"{source.name}: {len(new)} new reports", [f"{source.slug}/raw_reports"], days
         )
+
+    def _mend(self) -> None:
+        with ExitStack() as held:
+            for name in [*sorted(s.name for s in self.settings.sources), "company"]:
+                held.enter_context(self.pipeline.working_on(name))
+            for said in mend(self.pipeline.home):
+                self.progress(said)
 
     def _usage(self, cluster: Cluster) -> None:
         """What ran on a cluster; days without it are split otherwise until it is there."""
@@ -205,8 +221,8 @@ class Run:
             self.progress(f"{title}: {start} to {end}")
             problems = self._assets.materialize(assets, start, end)
             for problem in problems:
-                if full := no_room(problem, self.pipeline.home.path):
-                    raise full
+                if told := no_room(problem, self.pipeline.home.path) or damage(problem):
+                    raise told
             lines = [line for problem in problems for line in problem.splitlines()]
             # One report that cannot be read breaks many days: that is told once.
             self.report.problems += [
