@@ -177,6 +177,9 @@ def _text(value: str, kind: str) -> str:
         return f"strftime({cast}, '%Y-%m-%dT%H:%M:%S.%fZ')"
     if kind in ("list", "array", "map", "union"):
         return f"CAST(to_json({value}) AS VARCHAR)"
+    if kind in ("float", "double"):
+        # What data frames write for no value; `isnan` trusts the statistics, which leave it out.
+        return f"nullif(CAST({value} AS VARCHAR), 'nan')"
     return f"CAST({value} AS VARCHAR)"
 
 

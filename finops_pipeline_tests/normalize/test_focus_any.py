@@ -139,6 +139,28 @@ def test_identical_rows_without_a_number_are_charges_of_their_own(tmp_path: Path
     assert sum(c["BilledCost"] for c in outcome.charges) == Decimal(25)
 
 
+def test_no_number_of_a_data_frame_is_no_value(tmp_path: Path) -> None:
+    made = focus(tmp_path)
+    made.reports.mkdir()
+    table = pa.table(
+        {name: [value] * 3 for name, value in LEAST.items() if name != "BilledCost"}
+        | {
+            "BilledCost": [12.5, 1e-9, float("nan")],
+            "ListUnitPrice": [float("nan"), 0.1, 1.0],
+            "ListCost": pa.array([float("nan"), 0.1, 1.0], pa.float32()),
+        }
+    )
+    pq.write_table(table, made.reports / "frame.parquet")
+    made.touch("frame.parquet", date(2026, 9, 10))
+    outcome = made.run()
+    assert_balanced(outcome)
+    assert [(c["BilledCost"], c["ListUnitPrice"], c["ListCost"]) for c in outcome.charges] == [
+        (Decimal("12.5"), None, Decimal("12.5")),
+        (Decimal("1e-9"), Decimal("0.1"), Decimal("0.1")),
+    ]
+    assert [(r["report_row"], r["column"]) for r in outcome.rejected] == [(3, "BilledCost")]
+
+
 def test_a_copy_of_a_file_under_another_name_counts_once(tmp_path: Path) -> None:
     made = focus(tmp_path)
     made.deliver("bill.csv", report([LEAST, LEAST]))
