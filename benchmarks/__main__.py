@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -40,17 +40,22 @@ def main(arguments: list[str] | None = None) -> None:
     options = _options().parse_args(arguments)
     folder: Path = options.folder.resolve()
     sizes = [Size(n, options.days, options.brief) for n in options.rows] or PLAN
-    results = measure(folder, sizes, options.rounds)
     named = "-".join(str(size.rows) for size in sizes)
-    (folder / f"results-{named}.json").write_text(json.dumps(results, indent=1), encoding="utf-8")
-    text = table.markdown(results)
+    text = ""
+    for results in measure(folder, sizes, options.rounds):
+        found = json.dumps(results, indent=1)
+        (folder / f"results-{named}.json").write_text(found, encoding="utf-8")
+        text = table.markdown(results)
+        if options.write_docs:
+            table.write_docs(options.page, text)
     print(text)
-    if options.write_docs:
-        table.write_docs(options.page, text)
 
 
-def measure(folder: Path, sizes: Sequence[Size], rounds: int) -> dict[str, Any]:
-    """Measure these sizes; sizes take turns, so that a busy hour hits them all alike."""
+def measure(folder: Path, sizes: Sequence[Size], rounds: int) -> Iterator[dict[str, Any]]:
+    """Measure these sizes; sizes take turns, so that a busy hour hits them all alike.
+
+    Yields all that is known after each round: hours are not lost if a later one fails.
+    """
     results: dict[str, Any] = {
         "made": datetime.now(UTC).isoformat(timespec="seconds"), "machine": figures.machine()
     }  # fmt: skip
@@ -64,16 +69,16 @@ def measure(folder: Path, sizes: Sequence[Size], rounds: int) -> dict[str, Any]:
                 data[size], place, size.brief, lambda step, here=here: _say(f"{here}: {step}")
             )
             measured[size].append(figures.completed(found, data_facts(data[size])["rows"]))
-    results["sizes"] = [
-        {
-            "data": data_facts(data[size]),
-            "summary": figures.summary(measured[size]),
-            "questions": figures.questions(measured[size]),
-            "rounds": measured[size],
-        }
-        for size in sizes
-    ]
-    return results
+        results["sizes"] = [
+            {
+                "data": data_facts(data[size]),
+                "summary": figures.summary(measured[size]),
+                "questions": figures.questions(measured[size]),
+                "rounds": measured[size],
+            }
+            for size in sizes
+        ]
+        yield results
 
 
 def _options() -> argparse.ArgumentParser:
