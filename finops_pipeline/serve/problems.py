@@ -12,8 +12,9 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from finops_pipeline.config import ConfigError
+from finops_pipeline.lake.damage import damage
 from finops_pipeline.lake.forgotten import ForgottenError
-from finops_pipeline.lake.place import StoreFailing, StoreRefused
+from finops_pipeline.lake.place import LakeDamaged, StoreFailing, StoreRefused
 from finops_pipeline.query.explain import ExplainError, UnknownFigure
 from finops_pipeline.query.model import QueryError, told
 from finops_pipeline.query.statement import UnknownOwner
@@ -23,7 +24,7 @@ MEDIA_TYPE = "application/problem+json"
 STATUS: Mapping[type[Exception], int] = {
     UnknownFigure: 404, UnknownOwner: 404, ExplainError: 422, QueryError: 422,
     ForgottenError: 422, ConfigError: 503, StoreRefused: 503, StoreFailing: 503,
-    NothingYet: 503, Busy: 503,
+    LakeDamaged: 503, NothingYet: 503, Busy: 503,
 }  # fmt: skip
 _RETRY = {"Retry-After": "10"}
 _DOCUMENT = "/api/v1/openapi.json says what there is"
@@ -65,4 +66,6 @@ def _no_such(request: Request, error: Any) -> Response:
 
 def _failed(_: Request, error: Exception) -> Response:
     """What nobody thought of: its text may tell anything, and is in the server's log."""
+    if damaged := damage(str(error)):
+        return problem(503, str(damaged))
     return problem(500, f"{type(error).__name__}: the server's log tells more")

@@ -70,6 +70,22 @@ def test_the_first_run_is_seen(tmp_path: Path) -> None:
         assert _total(server) == Decimal("1.5")
 
 
+def test_a_damaged_lake_is_told_with_its_cure(tmp_path: Path) -> None:
+    shop = shop_in(tmp_path)
+    with serving(shop.config) as server:
+        before = server.get("costs?by=resource,day").text
+        lake = shop.folder / "home" / "lake"
+        for table in ("allocated_costs", "daily_costs", "monthly_costs"):
+            for file in (lake / table).rglob("*.parquet"):
+                file.write_bytes(file.read_bytes()[:-100])
+        damaged = server.get("costs?by=resource,day")
+        assert damaged.status_code == 503
+        assert ".parquet: this file of the lake is damaged" in damaged.json()["detail"]
+        assert "finops run --full" in damaged.json()["detail"]
+        finops(shop.folder, ["run", "--full"])
+        assert server.get("costs?by=resource,day").text == before
+
+
 def _asked_until(server: Server, ended: Event) -> list[Decimal]:
     found = []
     while not ended.is_set():
