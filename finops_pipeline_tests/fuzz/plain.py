@@ -137,6 +137,15 @@ def sums(rows: Iterable[Mapping[str, str | None]], window: Window) -> Sums:
     return dict(found)
 
 
+def as_kept(found: Sums, window: Window) -> Sums:
+    """The ledger's sums as the books have them: early days count where they are rejected."""
+    kept: dict[tuple[date, str], tuple[int, Decimal]] = defaultdict(lambda: (0, Decimal(0)))
+    for (day, currency), (rows, cost) in found.items():
+        key = (window.delivery if day < window.first else day, currency)
+        kept[key] = (kept[key][0] + rows, _EXACT.add(kept[key][1], cost))
+    return dict(kept)
+
+
 def by_currency(found: Sums) -> dict[str, tuple[int, Decimal]]:
     """The same over all days: what can be said where a day is not plain."""
     summed: dict[str, tuple[int, Decimal]] = {}
