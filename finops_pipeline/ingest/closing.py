@@ -12,14 +12,14 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from decimal import Context, Decimal
+from decimal import Decimal
 from functools import cache
 
 from finops_pipeline.contracts.formats import formats
 from finops_pipeline.contracts.tables import read_facts
 from finops_pipeline.ingest.ledger import LedgerEntry
+from finops_pipeline.ingest.totals import EXACT
 
-_EXACT = Context(prec=76)
 _Sums = dict[tuple[date, str], tuple[int, Decimal]]
 
 
@@ -97,11 +97,11 @@ def _sums(reports: Iterable[LedgerEntry]) -> _Sums:
     for total in (t for report in reports for t in report.totals):
         key = (total.charge_day.replace(day=1), total.currency)
         rows, cost = sums[key]
-        sums[key] = (rows + total.rows, _EXACT.add(cost, total.cost))
+        sums[key] = (rows + total.rows, EXACT.add(cost, total.cost))
     return dict(sums)
 
 
 def _difference(now: _Sums, before: _Sums, key: tuple[date, str]) -> tuple[int, Decimal]:
     rows, cost = now.get(key, (0, Decimal(0)))
     old_rows, old_cost = before.get(key, (0, Decimal(0)))
-    return rows - old_rows, _EXACT.subtract(cost, old_cost)
+    return rows - old_rows, EXACT.subtract(cost, old_cost)

@@ -142,8 +142,8 @@ class Ledger:
 
         An object that the provider rewrote under the same name takes the place of what it was,
         unless it cannot be read: then the last good one stays. Of a delivery scope stands what
-        its newest manifest lists, and nothing else. Where nothing tells charges
-        apart, a copy of a report under another name is left out: the one that came first stands.
+        its newest manifest lists, and nothing else. Where nothing tells charges apart, a copy of a
+        report under another name is left out: the one that came first stands.
         """
         alone = {
             e.name: e

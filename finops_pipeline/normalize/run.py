@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from decimal import Context, Decimal
+from decimal import Decimal
 from functools import reduce
 from typing import Any
 
@@ -25,6 +25,7 @@ from finops_pipeline.contracts.raw import raw_format
 from finops_pipeline.contracts.tables import tables
 from finops_pipeline.engine.protocol import Engine
 from finops_pipeline.ingest.ledger import Ledger, LedgerEntry
+from finops_pipeline.ingest.totals import EXACT
 from finops_pipeline.lake.days import by_day, chunks
 from finops_pipeline.lake.delta import LakeFile, LakeTable
 from finops_pipeline.lake.home import Home
@@ -34,7 +35,6 @@ from finops_pipeline.normalize.deduplicate import superseded_sql
 from finops_pipeline.normalize.stage import LostRowsError, Staged, Stager
 
 _PARTS = ("stored", "superseded", "rejected")
-_EXACT = Context(prec=76)  # the default one would round a sum to 28 digits
 _CHUNK = 500_000  # charges whose keys are compared at a time
 
 _TABLES = ("focus_costs", "rejected_rows", "superseded_rows", "conservation")
@@ -312,8 +312,8 @@ def _result(day: date, books: list[dict[str, Any]]) -> DayResult:
 
 
 def _sum(amounts: Iterable[Decimal]) -> Decimal:
-    return reduce(_EXACT.add, amounts, Decimal(0))
+    return reduce(EXACT.add, amounts, Decimal(0))
 
 
 def _money(amount: Decimal) -> str:
-    return format(amount.normalize(_EXACT), "f")
+    return format(amount.normalize(EXACT), "f")
