@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
@@ -319,8 +319,11 @@ class LakeTable:
         return self.replace([], files, note)
 
     def _open(self) -> DeltaTable:
+        """The newest state, opened now, of a table that is made where there is none."""
         if not self.exists():
-            with self._place.teaching():
+            # Who is overtaken by another maker takes its table: tried again, Delta would commit a
+            # second making on top of it.
+            with suppress(CommitFailedError), self._place.teaching():
                 DeltaTable.create(
                     self.root,
                     schema=arrow_schema(self.table),
@@ -329,6 +332,7 @@ class LakeTable:
                     name=self.table.name,
                     description=self.table.description,
                     storage_options=self._place.delta_options(),
+                    commit_properties=CommitProperties(max_commit_retries=0),
                 )
         return self._log.open()
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from datetime import UTC, date, datetime
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,34 @@ def test_of_writers_of_one_partition_one_stands(bucket: Bucket, tmp_path: Path) 
     [(source, owner, number)] = numbers(bucket)
     assert (source, owner) == ("s", "a") and number % 100 == ROUNDS - 1
     assert bucket.delta("numbers").version() == 2 * ROUNDS
+
+
+def _open_each(bucket: Bucket, machine: Path, names: list[str], together: Barrier) -> None:
+    """Write the first row of each table, at the moment at which the other machines do."""
+    for name in names:
+        lake = LakeTable(
+            ObjectPlace(Store(bucket.home, machine)).below("lake"), replace(TABLE, name=name)
+        )
+        together.wait(60)
+        put(lake, machine.name, "a", 1)
+
+
+def test_of_machines_that_make_one_table_one_makes_it(bucket: Bucket, tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    together = context.Barrier(3)
+    names = [f"numbers{n}" for n in range(6)]
+    machines = [
+        context.Process(target=_open_each, args=(bucket, tmp_path / str(n), names, together))
+        for n in range(3)
+    ]
+    for machine in machines:
+        machine.start()
+    for machine in machines:
+        machine.join(200)
+    assert [m.exitcode for m in machines] == [0, 0, 0]
+    for name in names:
+        told = [entry["operation"] for entry in bucket.delta(name).history()]
+        assert sorted(told) == ["CREATE TABLE", "WRITE", "WRITE", "WRITE"], name
 
 
 def test_who_is_overtaken_is_told_and_others_are_not(bucket: Bucket, tmp_path: Path) -> None:
