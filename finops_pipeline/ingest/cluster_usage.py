@@ -14,8 +14,6 @@ from pathlib import Path
 
 from finops_pipeline.config import Cluster
 from finops_pipeline.ingest.opencost import read_opencost
-from finops_pipeline.ingest.prometheus import Prometheus
-from finops_pipeline.ingest.prometheus_days import read_prometheus
 from finops_pipeline.ingest.usage import (
     DayOfContainers,
     UsageError,
@@ -98,6 +96,10 @@ class ClusterUsage:
         return sorted(p for p in place.rglob("*") if p.suffix.lower() in _SUFFIXES)
 
     def _day(self, day: date) -> list[date]:
+        # Loaded where a Prometheus is asked, and with them an HTTP client.
+        from finops_pipeline.ingest.prometheus import Prometheus
+        from finops_pipeline.ingest.prometheus_days import read_prometheus
+
         content = Prometheus(self._cluster, self._wait).day(day)
         answers = self._home.spool / f"{self._cluster.name}-{day}.jsonl"
         answers.parent.mkdir(parents=True, exist_ok=True)

