@@ -122,9 +122,10 @@ def dagster_dev(
             yield _answering(DagsterDev(process, port), log, timeout)
         finally:
             process.send_signal(signal.SIGINT)
-            try:
+            with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(60)
-            except subprocess.TimeoutExpired:
+            # Its code server may outlive it: it is told to end, and not waited for.
+            with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
 
 
