@@ -8,6 +8,7 @@ a stated age; beyond it there is no rate, and the figures say so.
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -25,6 +26,7 @@ from finops_pipeline.contracts.forms import arrow_type
 from finops_pipeline.contracts.tables import read_facts
 
 _DIGITS = Decimal("1e-12")
+_COLUMNS = ("date", "from", "to", "rate")
 _ROWS = pa.schema(
     {
         "currency": pa.string(),
@@ -106,35 +108,65 @@ def read_rates(path: Path, reporting_currency: str) -> dict[tuple[str, date], De
 
     Raises ConfigError naming line, column and value of the first mistake.
     """
-    if not path.exists():
-        raise ConfigError(f"{path}: no such rates file; expected CSV with date,from,to,rate")
-    found: dict[tuple[str, date], Decimal] = {}
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file)
-        missing = {"date", "from", "to", "rate"} - set(reader.fieldnames or ())
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise ConfigError(
+            f"{path}: no such rates file ({error.strerror}); expected CSV with date,from,to,rate"
+        ) from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not UTF-8 at byte {error.start}; save it as UTF-8") from None
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    told: dict[tuple[str, str, date], Decimal] = {}
+    try:
+        missing = {*_COLUMNS} - set(reader.fieldnames or ())
         if missing:
             raise ConfigError(f"{path}: line 1: column {sorted(missing)[0]!r} is missing")
         for row in reader:
-            day, rate = _rate_line(f"{path}: line {reader.line_num}", row)
-            if row["to"] == reporting_currency:
-                found[row["from"], day] = rate
-            elif row["from"] == reporting_currency:
-                found.setdefault((row["to"], day), _quotient(Decimal(1), rate))
+            place = f"{path}: line {reader.line_num}"
+            key, rate = _rate_line(place, row)
+            if told.setdefault(key, rate) != rate:
+                raise ConfigError(
+                    f"{place}: {key[2]} has two rates from {key[0]} to {key[1]}; keep one of "
+                    f"{told[key]:f} and {rate:f}"
+                )
+    except csv.Error as error:
+        raise ConfigError(f"{path}: line {reader.line_num}: no CSV: {error}") from None
+    found: dict[tuple[str, date], Decimal] = {}
+    for (source, target, day), rate in told.items():
+        if target == reporting_currency:
+            found[source, day] = rate
+        elif source == reporting_currency:
+            found.setdefault((target, day), _quotient(Decimal(1), rate))
     return found
 
 
-def _rate_line(place: str, row: dict[str, str]) -> tuple[date, Decimal]:
+def _rate_line(place: str, row: dict[str, str]) -> tuple[tuple[str, str, date], Decimal]:
+    """From, to and day of a line, and its rate."""
+    if None in row or None in row.values():
+        raise ConfigError(f"{place}: has more or fewer values than line 1 has columns")
+    day, source, target, rate = (row[name].strip() for name in _COLUMNS)
     try:
-        day = date.fromisoformat(row["date"])
+        of_day = date.fromisoformat(day)
     except ValueError:
-        raise ConfigError(f"{place}: date {row['date']!r}: expected YYYY-MM-DD") from None
+        raise ConfigError(f"{place}: date {day!r}: expected YYYY-MM-DD") from None
+    for name, code in (("from", source), ("to", target)):
+        # Of a code that no bill can have the rate would never be used, and nobody would be told.
+        if code not in currency_codes():
+            raise ConfigError(f"{place}: {name} {code!r}: expected a code of ISO 4217, such as EUR")
     try:
-        rate = Decimal(row["rate"])
+        number = Decimal(rate)
     except InvalidOperation:
-        raise ConfigError(f"{place}: rate {row['rate']!r}: expected a number") from None
-    if not (rate.is_finite() and 0 < rate < 10**8):
-        raise ConfigError(f"{place}: rate {row['rate']!r}: expected a number from 0 to 10^8")
-    return day, rate.quantize(_DIGITS, ROUND_HALF_UP)
+        raise ConfigError(f"{place}: rate {rate!r}: expected a number") from None
+    with localcontext(prec=60):
+        small = number.is_finite() and abs(number) < 10**12
+        rounded = number.quantize(_DIGITS, ROUND_HALF_UP) if small else Decimal(0)
+    # Beyond these the rate, or that of the other way, is zero at 12 digits or has no room.
+    if not Decimal("1e-8") < rounded < Decimal("1e8"):
+        raise ConfigError(f"{place}: rate {rate!r}: expected a number between 10^-8 and 10^8")
+    if source == target and rounded != 1:
+        raise ConfigError(f"{place}: rate {rate!r}: expected 1 from {source} to {target}")
+    return (source, target, of_day), rounded
 
 
 @cache
