@@ -63,6 +63,12 @@ def _read_csv(path: Path, text: str) -> dict[date, DayOfContainers]:
     try:
         for row in reader:
             place = f"{path}: line {reader.line_num}"
+            # Of a container whose cost is cut off nothing tells that it ran less than all day.
+            if None in row or None in row.values():
+                raise UsageError(
+                    f"{place}: has more or fewer values than line 1 has columns. Nothing of the "
+                    "file was taken; export it again"
+                )
             rows[_date(place, row["Date"])].append(_csv_row(place, row))
     except csv.Error as error:
         raise UsageError(f"{path}: line {reader.line_num}: no CSV: {error}") from None
@@ -129,12 +135,13 @@ class _Json:
     def read(self, text: str) -> dict[date, DayOfContainers]:
         try:
             given = json.loads(text, parse_float=Decimal)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise UsageError(f"{self._path}: not readable as JSON: {error}") from None
         sets = given.get("data") if isinstance(given, dict) and "data" in given else given
-        for one in [sets] if isinstance(sets, dict) else sets or ():
-            if not isinstance(one, dict):
-                raise UsageError(f"{self._path}: no answer of OpenCost; ask {_ASK}")
+        sets = [sets] if isinstance(sets, dict) else sets or []
+        if not (isinstance(sets, list) and all(isinstance(one, dict) for one in sets)):
+            raise UsageError(f"{self._path}: no answer of OpenCost; ask {_ASK}")
+        for one in sets:
             self._set(one)
         for day, (cpu, memory) in self._idle.items():
             cpu_hours, cpu_cost, gib_hours, memory_cost = self._priced[day]
@@ -160,13 +167,13 @@ class _Json:
         self._windows |= windows
 
     def _window(self, place: str, given: Mapping[str, Any]) -> tuple[date, tuple[str, str]]:
-        window = given.get("window") or given
+        window = _object(given.get("window")) or given
         texts = (str(window.get("start") or ""), str(window.get("end") or ""))
         try:
-            start, end = (datetime.fromisoformat(t).astimezone(UTC) for t in texts)
-        except ValueError:
+            start, end = map(_in_utc, texts)
+            midnight = datetime(start.year, start.month, start.day, tzinfo=UTC) + timedelta(days=1)
+        except (ValueError, OverflowError):
             raise UsageError(f"{place}: window: no times: {texts[0]!r} to {texts[1]!r}") from None
-        midnight = datetime(start.year, start.month, start.day, tzinfo=UTC) + timedelta(days=1)
         if not start < end <= midnight:
             raise UsageError(
                 f"{place}: window: {texts[0]} to {texts[1]} is not within one UTC day, so what of "
@@ -181,7 +188,7 @@ class _Json:
             for i, key in enumerate(("cpuCost", "ramCost")):
                 idle[i] += _number(place, key, given.get(key))
             return
-        properties = given.get("properties") or {}
+        properties = _object(given.get("properties"))
         self._one_cluster(str(properties.get("cluster") or ""))
         keys = ("cpuCoreHours", "cpuCost", "ramByteHours", "ramCost")
         found = [_number(place, key, given.get(key, 0)) for key in keys]
@@ -212,7 +219,7 @@ class _Json:
         )
         return Container(
             namespace,
-            workload_name(kind, name) or _pod(properties.get("pod")),
+            workload_name(kind, name) or _pod(str(properties.get("pod") or "")),
             _texts(properties.get("labels")),
             cpu_request,
             cpu_usage,
@@ -236,8 +243,18 @@ def _capacity(hours: Fraction, cost: Fraction, idle: Fraction) -> Fraction | Non
     return hours + idle * hours / cost if cost > 0 else None
 
 
+def _object(given: object) -> Mapping[str, Any]:
+    return given if isinstance(given, dict) else {}
+
+
 def _texts(given: object) -> dict[str, str]:
-    return {k: str(v) for k, v in given.items()} if isinstance(given, dict) else {}
+    return {k: str(v) for k, v in _object(given).items()}
+
+
+def _in_utc(text: str) -> datetime:
+    """A time; without an offset it is UTC's, wherever it is read."""
+    time = datetime.fromisoformat(text)
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
 
 
 def _date(place: str, text: str) -> date:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from datetime import date
 from decimal import Decimal
@@ -106,6 +107,17 @@ def test_hours_of_a_day_are_added_up() -> None:
         read(json.dumps({"code": 200, "data": [sets[0], sets[0]]}))
 
 
+def test_a_window_without_an_offset_is_in_utc(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Pacific/Auckland")
+    time.tzset()
+    try:
+        found = read(_changed(window={"start": f"{DAY}T00:00:00", "end": f"{DAY}T10:00:00"}))
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert list(found) == [DAY]
+
+
 def _changed(**changes: Any) -> str:
     return answer(DAY, {**allocation(DAY, "shop"), **changes})
 
@@ -134,6 +146,20 @@ REFUSED: dict[str, tuple[str, str]] = {
     "no namespace": (_changed(properties={}), "properties.namespace is missing: it was aggregated"),
     "no number": (_changed(cpuCoreUsageAverage=None), "cpuCoreUsageAverage: expected a number"),
     "truth": (_changed(minutes=True), "minutes: expected a number that is"),
+    "cut short": (
+        f"{CSV_HEADER}\n{line('shop', 'a,b', '1,1', 1)}\n"
+        f"{line('etl', 'a,b', '1,1', 1).rsplit(',', 6)[0]}",
+        "line 3: has more or fewer values than line 1 has columns",
+    ),
+    "too long": (f"{CSV_HEADER}\n{line('shop', 'a,b', '1,1', 1)},0", "line 2: has more or fewer"),
+    "a number for all": ('{"data": 5}', "no answer of OpenCost; ask /allocation"),
+    "too deep": ("[" * 100_000, "not readable as JSON"),
+    "a window of text": (_changed(window="7d"), "window: no times: "),
+    "the last day of all": (
+        _changed(window={"start": "9999-12-31T00:00:00Z", "end": "9999-12-31T10:00:00Z"}),
+        "window: no times: ",
+    ),
+    "properties of text": (_changed(properties="shop"), "properties.namespace is missing"),
     "two clusters": (
         answer(DAY, allocation(DAY, "a"), allocation(DAY, "a", cluster="other")),
         "tells of several clusters (cluster-one, other)",
