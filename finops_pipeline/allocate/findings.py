@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import date
 from typing import TypeVar
+from urllib.parse import quote
 
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
@@ -21,11 +22,14 @@ from finops_pipeline.allocate.terms import UNALLOCATED, compared, fold
 _Place = tuple[str | int, ...]
 _Places = list[tuple[_Place, str]]
 D = TypeVar("D", bound=Dated)
+# Figures lie in a folder for each owner, x_BusinessUnit=NAME; file systems have room for 255 bytes.
+_LONGEST_OWNER = 240
 
 
 def findings(rules: Rules) -> Iterator[InitErrorDetails]:
     """All that is wrong with rules whose entries are right each on its own."""
     yield from _reserved(rules)
+    yield from _too_long(rules)
     yield from _given_twice(rules)
     yield from _unknown(rules)
     for i, tag in enumerate(rules.tags):
@@ -65,6 +69,16 @@ def _reserved(rules: Rules) -> Iterator[InitErrorDetails]:
     for place, name in owners if rules.clusters else ():
         if name == SHARE:
             yield _finding("is what clusters share their idle by; use another name", place, name)
+
+
+def _too_long(rules: Rules) -> Iterator[InitErrorDetails]:
+    for i, owner in enumerate(rules.owners):
+        if len(quote(owner.name, safe="")) > _LONGEST_OWNER:
+            said = (
+                f"is too long for the name of a folder: there is room for {_LONGEST_OWNER} letters "
+                "a to z or digits, of which other characters take 3 a byte of UTF-8; shorten it"
+            )
+            yield _finding(said, ("owners", i, "name"), owner.name)
 
 
 def _given_twice(rules: Rules) -> Iterator[InitErrorDetails]:

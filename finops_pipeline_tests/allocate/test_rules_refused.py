@@ -50,6 +50,12 @@ REFUSALS = {
         "owners: [a, b]\nscopes: [{path: r, owner: a}, {path: s, owner: c}]",
         f"scopes.1.owner: {UNKNOWN}",
     ),
+    "an owner whose name no folder can have": (
+        f"owners: [{'a' * 240}, {'Ж' * 40}, {'Ж' * 41}]",
+        "owners.2.name: is too long for the name of a folder: there is room for 240 letters a to "
+        "z or digits, of which other characters take 3 a byte of UTF-8; shorten it, not "
+        f"'{'Ж' * 41}'",
+    ),
     "unknown owner of a weight": (
         pools(pool(driver="{fixed: {a: 1, b: 1}}")),
         "pools.0.drivers.0.fixed.b: must be an owner or a pool (a, p), or be added, not 'b'",
