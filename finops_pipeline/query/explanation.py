@@ -334,7 +334,8 @@ def text_table(head: Sequence[str], rows: Iterable[Sequence[str]], right: Sequen
     """Rows below their heads, for people; `right` are the columns set to the right."""
     table = Table(box=box.SIMPLE, pad_edge=False)
     for position, name in enumerate(head):
-        table.add_column(name, justify="right" if position in right else "left", no_wrap=True)
+        justify: Literal["left", "right"] = "right" if position in right else "left"
+        table.add_column(Text(_clean(name)), justify=justify, no_wrap=True)
     for row in rows:
         table.add_row(*(Text(_clean(value)) for value in row))
     out = io.StringIO()

@@ -314,6 +314,14 @@ def test_the_page_stands_alone_and_escapes(tmp_path: Path, engine: DuckDBEngine)
     assert ("td", {"class": "n", "title": "12.345"}) in page.tags and "12.35" in page.text
 
 
+def test_a_name_is_no_markup_and_commands_no_terminal(tmp_path: Path, engine: DuckDBEngine) -> None:
+    names = ["[bold]x[/bold]", "[/]", "\x1b[2Jx"]
+    charges = [charge("1", MAR, x_BusinessUnit=name) for name in names]
+    text = show_statements(statements(home_with(tmp_path, charges), engine, "2025-03"))
+    assert "[bold]x[/bold], USD" in text and "[/], USD" in text
+    assert "\N{REPLACEMENT CHARACTER}[2Jx, USD" in text and "\x1b" not in text
+
+
 @pytest.mark.parametrize(
     ("month", "owner", "said"),
     [
