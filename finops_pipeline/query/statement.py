@@ -61,7 +61,7 @@ class Statements:
     """The statements of a month, the largest first, beside the month before.
 
     `without_rate` has for each billing currency without an exchange rate the rows of both months
-    that are in no figure, and their cost in that currency.
+    that are in no figure of these statements, and their cost in that currency.
     """
 
     month: str
@@ -95,15 +95,18 @@ def statements(home: Home, engine: Engine, month: str, owner: str | None = None)
         raise UnknownOwner(
             f"no cost of owner {owner!r} in {previous} or {month}; there is cost of: {known}"
         )
+    without_rate = answer.without_rate
+    if owner is not None and without_rate:
+        # What others have without a rate is nothing that this owner's figures lack.
+        of_owner = period.model_copy(update={"filters": {"owner": (owner,)}})
+        without_rate = ask(home, engine, of_owner).without_rate
     why = _drivers(home, engine, period, first, answer.currency)
     made = [
         _statement(name, [c for c in cells if c[0] == name], why.get(name, {}))
         for name in ([owner] if owner is not None else owners)
     ]
     made.sort(key=lambda s: (-s.total.now, s.owner))
-    return Statements(
-        month, previous, answer.currency, tuple(made), answer.without_rate, answer.note
-    )
+    return Statements(month, previous, answer.currency, tuple(made), without_rate, answer.note)
 
 
 def _days(month: str) -> tuple[date, date]:

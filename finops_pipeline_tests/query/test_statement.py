@@ -345,6 +345,20 @@ def test_one_owner_is_told_as_among_all(
     assert only == hand.statements[1]
 
 
+def test_one_owner_is_told_what_its_own_figures_lack(tmp_path: Path, engine: DuckDBEngine) -> None:
+    charges = [
+        charge("1", MAR, x_BusinessUnit="web"),
+        charge("5", MAR, None, x_BusinessUnit="data", BillingCurrency="ARS"),
+        charge("7", FEB, None, x_BusinessUnit="retail", BillingCurrency="ARS"),
+    ]
+    home = home_with(tmp_path, charges)
+    lacks = {
+        owner: dict(statements(home, engine, "2025-03", owner).without_rate)
+        for owner in (None, "web", "data")
+    }
+    assert lacks == {None: {"ARS": (2, D(12))}, "web": {}, "data": {"ARS": (1, D(5))}}
+
+
 def test_a_month_without_cost_says_so(tmp_path: Path, engine: DuckDBEngine) -> None:
     found = statements(home_with(tmp_path, by_hand()), engine, "2024-03")
     forms: list[Callable[[], str]] = [
