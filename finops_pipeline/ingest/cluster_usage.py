@@ -79,12 +79,15 @@ class ClusterUsage:
         hashes = {path: hashlib.sha256(content).hexdigest() for path, content in found.items()}
         if set(hashes.values()) <= known_contents(self._home, self._cluster.name):
             return loaded
+        known = known_days(self._home, self._cluster.name)
         days: dict[date, tuple[DayOfContainers, Path, str]] = {}
         for path, content in found.items():
             try:
                 read = read_opencost(path, content)
             except UsageError as error:
                 loaded.problems.append(f"cluster {self._cluster.name}: {error}")
+                # What the lake has may be from this file, and outlives files before it.
+                days = {day: told for day, told in days.items() if day not in known}
                 continue
             days |= {day: (measured, path, hashes[path]) for day, measured in read.items()}
         loaded.days = store_usage(self._home, self._cluster.name, days)

@@ -240,6 +240,21 @@ def test_a_broken_file_keeps_no_other_away(place: Path, usage: Callable[[], Clus
     assert problem.startswith(f"cluster prod-1: {place / 'a.json'}: not readable as JSON")
 
 
+def test_a_file_that_breaks_brings_no_earlier_one_back(
+    place: Path, usage: Callable[[], ClusterUsage]
+) -> None:
+    """While a later export is being written, its days stay as it told them."""
+    (place / "1.json").write_text(answer(DAY, allocation(DAY, "shop", name="old")))
+    (place / "2.json").write_text(answer(DAY, allocation(DAY, "shop", name="new")))
+    assert usage().load([]).days == [DAY]
+    (place / "2.json").write_text("{")
+    next_day = date(2025, 1, 3)
+    (place / "0.json").write_text(answer(next_day, allocation(next_day, "shop", name="new")))
+    loaded = usage().load([])
+    assert (loaded.days, len(loaded.problems)) == ([next_day], 1)
+    assert set(stored(place)) == {(DAY, "deployment/new"), (next_day, "deployment/new")}
+
+
 def test_containers_of_a_workload_are_one_and_differ_in_no_label(
     place: Path, usage: Callable[[], ClusterUsage]
 ) -> None:
