@@ -22,7 +22,9 @@ class ReportFormat:
     reports are found among the files of a location: each for itself (`reports`), or by manifests.
     `folders` are the folders of the provider's bucket where they lie, empty for any. `header_word`
     is a word that only its header has. `null_words` stand for nothing in its text. `future` says
-    whether a charge may start after its delivery, as a purchase does.
+    whether a charge may start after its delivery, as a purchase does. `copies_once` says whether a
+    copy of a report under another name is left out: where nothing tells charges apart, it would
+    count them again.
     """
 
     name: str
@@ -36,6 +38,7 @@ class ReportFormat:
     header_word: str
     null_words: tuple[str, ...]
     future: bool
+    copies_once: bool
     description: str
 
 
@@ -72,6 +75,7 @@ def formats() -> dict[str, ReportFormat]:
             header_word=row["header_word"],
             null_words=_list(row["null_words"]),
             future=row["future"] == "true",
+            copies_once=row["copies_once"] == "true",
             description=row["description"],
         )
         for row in read_facts("contracts/data/formats.csv")

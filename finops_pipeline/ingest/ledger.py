@@ -17,13 +17,12 @@ from functools import cached_property
 
 import pyarrow as pa
 
+from finops_pipeline.contracts.formats import formats
 from finops_pipeline.contracts.forms import arrow_schema
 from finops_pipeline.contracts.tables import tables
 from finops_pipeline.ingest.totals import EXACT, Total
 from finops_pipeline.lake.delta import LakeFile, LakeTable, Overtaken
 
-# The format whose charges nothing tells apart, and whose reports stand for themselves.
-_NAMELESS = "focus"
 _TIMES = ("delivered_at", "archived_at")
 
 
@@ -237,7 +236,7 @@ def _without_copies(entries: Iterable[LedgerEntry]) -> Iterator[LedgerEntry]:
     for entry in sorted(entries, key=lambda e: e.order):
         if entry.sha256 not in contents:
             yield entry
-        if entry.format == _NAMELESS:
+        if formats()[entry.format].copies_once:
             contents.add(entry.sha256)
 
 
