@@ -13,8 +13,9 @@ from itertools import chain
 from typing import Any
 
 from finops_pipeline.ingest.ledger import LedgerEntry
+from finops_pipeline.ingest.totals import EXACT
 from finops_pipeline.normalize.run import DayResult
-from finops_pipeline.orchestration.reporting import EXACT, Check, Day, money
+from finops_pipeline.orchestration.reporting import Check, Day, money
 from finops_pipeline.store.run import StoredDay
 
 _SIDES = ("delivered", "stored", "superseded", "rejected")

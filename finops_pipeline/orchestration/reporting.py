@@ -10,16 +10,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
-from decimal import Context, Decimal
+from decimal import Decimal
 from typing import Any
 
 import dagster as dg
 
 from finops_pipeline.config import ConfigError
 from finops_pipeline.contracts.tables import Table
+from finops_pipeline.ingest.totals import EXACT
 from finops_pipeline.orchestration.pipeline import Pipeline
 
-EXACT = Context(prec=76)  # the default one would round to 28 digits
 Event = dg.MaterializeResult[Any] | dg.AssetCheckResult
 
 
