@@ -1,8 +1,8 @@
-"""A lake whose files are not what its log says: told in one way, and made again where that can be.
+"""A lake whose files are not what its log says, told in one way, with what can be done.
 
 A disk that failed, a restore of half a backup, a hand that was too quick. Tables that are made from
-the raw archive and the ledger can be made again: `mend` takes out of the log what is damaged, and
-what it was part of then counts as not made. The ledger itself and the rules' history cannot.
+the raw archive and the ledger can be made again (`mend.py`). The ledger itself and the rules'
+history cannot.
 """
 
 from __future__ import annotations
@@ -10,11 +10,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from finops_pipeline.lake.home import Home
 from finops_pipeline.lake.place import LakeDamaged
 
 # What tells that a day, or a month, of a table was made: the tables whose files say so.
-_MADE: dict[str, tuple[str, ...]] = {
+MADE: dict[str, tuple[str, ...]] = {
     "focus_costs": ("conservation",),
     "rejected_rows": ("conservation",),
     "superseded_rows": ("conservation",),
@@ -27,8 +26,6 @@ _MADE: dict[str, tuple[str, ...]] = {
     "daily_costs": ("daily_costs",),
     "budget_status": ("budget_status",),
 }
-# The partition columns that a table and the table above have in common.
-_COMMON = ("source", "x_Source", "charge_day", "x_ChargeDay", "x_ChargeMonth")
 _SHOWN = 300  # characters of what was said
 _WORDS = re.compile(
     r"magic bytes|No files found|too small to be a Parquet|Failed to open local file"
@@ -52,7 +49,7 @@ def damage(said: str) -> LakeDamaged | None:
 
 def damaged_file(file: str, table: str, said: str) -> LakeDamaged:
     """The error to tell of a file of a table that cannot be read."""
-    cure = _AGAIN if table in _MADE else _RESTORE
+    cure = _AGAIN if table in MADE else _RESTORE
     words = " ".join(said.split())[:_SHOWN]
     return LakeDamaged(f"{file}: this file of the lake is damaged or gone. {cure}. ({words})")
 
@@ -60,32 +57,10 @@ def damaged_file(file: str, table: str, said: str) -> LakeDamaged:
 def damaged_log(root: str, said: str) -> LakeDamaged:
     """The error to tell of a table whose log cannot be read."""
     cure = "Restore the table's folder from a backup of the home"
-    if Path(root).name in _MADE:
+    if Path(root).name in MADE:
         cure += (
             ", or move it away and run `finops run --full`, which makes the table again without "
             "what was known of it at earlier times"
         )
     words = " ".join(said.split())[:_SHOWN]
     return LakeDamaged(f"{root}: the log of this table of the lake is damaged. {cure}. ({words})")
-
-
-def mend(home: Home) -> list[str]:
-    """Take what is damaged out of the tables that can be made again; returns what it was.
-
-    The caller holds off runs meanwhile, and makes again what is then not made.
-    """
-    said = []
-    for name, made_by in _MADE.items():
-        table = home.table(name)
-        gone = not table.exists()
-        broken = table.broken()
-        said += [f"{table.location(file)} is damaged or gone, and is made again" for file in broken]
-        common = [i for i, column in enumerate(table.table.partition_by) if column in _COMMON]
-        keys = [{file.partition[i] for i in common} for file in broken]
-        for marker in (home.table(m) for m in made_by):
-            files = marker.files()
-            marker.forget(f for f in files if gone or any(k <= set(f.partition) for k in keys))
-        table.forget(broken)
-        for file in broken:
-            table.remove(file)
-    return said

@@ -26,6 +26,7 @@ from deltalake.transaction import AddAction, RemoveAction
 
 from finops_pipeline.contracts.forms import arrow_schema
 from finops_pipeline.contracts.tables import Table
+from finops_pipeline.lake.damage import damaged_file
 from finops_pipeline.lake.log import Log
 from finops_pipeline.lake.place import Folder, Place
 
@@ -120,8 +121,6 @@ class LakeTable:
         try:
             yield
         except (pa.ArrowInvalid, FileNotFoundError) as error:
-            from finops_pipeline.lake.damage import damaged_file
-
             raise damaged_file(self.location(file), self.table.name, str(error)) from error
 
     def source(self, file: LakeFile) -> Any:

@@ -10,6 +10,7 @@ from pathlib import Path
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
+from finops_pipeline.lake.damage import damaged_log
 from finops_pipeline.lake.forgotten import ForgottenError
 from finops_pipeline.lake.place import Place
 
@@ -55,8 +56,6 @@ class Log:
         except DeltaError as error:
             if self._place.shared:
                 raise
-            from finops_pipeline.lake.damage import damaged_log
-
             raise damaged_log(root, str(error).splitlines()[0]) from error
 
     def newest(self) -> DeltaTable | None:

@@ -18,7 +18,8 @@ from finops_pipeline.actuate.run import Actuate
 from finops_pipeline.config import Cluster, Settings, Source
 from finops_pipeline.ingest.location import AccessRefused, IngestError
 from finops_pipeline.ingest.scopes import read_scopes, store_scopes
-from finops_pipeline.lake.damage import damage, mend
+from finops_pipeline.lake.damage import damage
+from finops_pipeline.lake.mend import mend
 from finops_pipeline.lake.place import LakeDamaged
 from finops_pipeline.lake.room import NoRoom, no_room
 from finops_pipeline.orchestration.findings import findings, tell
