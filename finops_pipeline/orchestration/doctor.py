@@ -15,6 +15,15 @@ from finops_pipeline.lake.place import StoreFailing, StoreRefused
 from finops_pipeline.normalize.rates import Rates, last_ecb_day
 from finops_pipeline.orchestration.pipeline import Pipeline
 
+_NOT_SPLIT = (
+    "the rules name no such cluster, so its usage splits nothing; name it below `clusters:` of the "
+    "rules, or take it out of finops.yaml"
+)
+_NOT_USED = (
+    "finops.yaml says of no such cluster where its usage comes from; say it below `clusters:`, or "
+    "take it out of the rules"
+)
+
 
 @dataclass(frozen=True)
 class Result:
@@ -42,7 +51,7 @@ class Result:
 
 def examine(settings: Settings) -> list[Result]:
     """Look at everything. Raises ConfigError for rules or rates that cannot be read."""
-    found = [_home(settings), _rules(settings), _rates(settings)]
+    found = [_home(settings), _rules(settings), *_clusters(settings), _rates(settings)]
     for source in settings.sources:
         found += [Result(source.name, **asdict(f)) for f in diagnose(source)]
     return found
@@ -80,6 +89,21 @@ def _rules(settings: Settings) -> Result:
     if settings.rules is None:
         detail = "no rules file: all cost is `unallocated`"
     return Result("pipeline", "rules", True, detail)
+
+
+def _clusters(settings: Settings) -> list[Result]:
+    """Whether a cluster's usage and its rules go by one name: else its cost stays where it is."""
+    used = {cluster.name for cluster in settings.clusters}
+    split = {cluster.name for cluster in load_rules(settings.rules).clusters}
+    remedies = {
+        **dict.fromkeys(used & split, ""),
+        **dict.fromkeys(used - split, _NOT_SPLIT),
+        **dict.fromkeys(split - used, _NOT_USED),
+    }
+    return [
+        Result("pipeline", "cluster", not remedy, name, remedy)
+        for name, remedy in sorted(remedies.items())
+    ]
 
 
 def _rates(settings: Settings) -> Result:

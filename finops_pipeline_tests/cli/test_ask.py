@@ -12,6 +12,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
+import yaml
 
 from finops_pipeline_tests.cli.place import Place, row
 
@@ -151,6 +152,23 @@ def test_doctor_finds_old_reports_old(place: Place) -> None:
     done = place.finops("doctor")
     assert done.exit_code == 1
     assert "the newest is of 2025-01-03" in done.stdout and "Look at what copies" in done.stdout
+
+
+def test_doctor_finds_a_cluster_that_only_one_of_two_files_names(place: Place) -> None:
+    place.deliver("one", row(), on=datetime.now(UTC).date())
+    rules = {
+        "owners": [{"name": "web"}],
+        "clusters": [{"name": n, "match": {"ServiceName": "OKE"}} for n in ("prod-1", "prod-2")],
+    }
+    (place.folder / "rules.yaml").write_text(yaml.safe_dump(rules), encoding="utf-8")
+    usage = [{"name": n, "opencost": "exports"} for n in ("prod-1", "prod2")]
+    place.configure(rules="rules.yaml", clusters=usage)
+    done = place.finops("doctor", "--format", "json")
+    assert done.exit_code == 1, done.stderr
+    found = {f["detail"]: f["remedy"] for f in json.loads(done.stdout) if f["name"] == "cluster"}
+    assert found.keys() == {"prod-1", "prod-2", "prod2"} and not found["prod-1"]
+    assert "its usage splits nothing" in found["prod2"]
+    assert "where its usage comes from" in found["prod-2"]
 
 
 def test_statements_have_the_totals_of_costs(shop: Place) -> None:
