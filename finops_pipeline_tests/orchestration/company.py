@@ -16,9 +16,10 @@ from deltalake import DeltaTable
 
 from finops_pipeline.config import Budget, Settings, Source
 from finops_pipeline.orchestration.build import build_definitions
+from finops_pipeline.orchestration.materialize import failure_of
 from finops_pipeline.orchestration.partitions import range_tags
 from finops_pipeline.orchestration.pipeline import Pipeline
-from finops_pipeline.orchestration.run import Run, RunReport, Wanted, failure_of
+from finops_pipeline.orchestration.run import Run, RunReport, Wanted
 from finops_pipeline_tests.normalize.pipeline import line, lines
 
 FIRST = date(2025, 1, 1)
