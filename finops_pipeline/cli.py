@@ -242,8 +242,10 @@ def explain(
 ) -> None:
     """Follow a figure back to its rule, its shares, its rate and its report lines."""
     from finops_pipeline.orchestration.pipeline import Pipeline
-    from finops_pipeline.query.explain import ExplainError, explanation_problems, show_explanation
+    from finops_pipeline.query.explain import ExplainError
     from finops_pipeline.query.explain import explain as explanation_of
+    from finops_pipeline.query.explanation import explanation_problems
+    from finops_pipeline.query.show_explanation import show_explanation
 
     pipeline = Pipeline(settings_of(config))
     with teaching(ExplainError), pipeline.engine() as engine:

@@ -1,18 +1,15 @@
 """From an allocated figure back to its rule, shares, rate, charges and report rows (promise 8).
 
-Everything is read from the lake and the raw archive and added up again here, in Python's exact
-decimals and not by the engine that made the figure. What an explanation is and how it looks is
-elsewhere (`explanation.py`).
+Everything is read from the lake and the raw archive here. That it adds up is seen in `adds_up.py`;
+what an explanation is and how it looks is elsewhere too (`explanation.py`, `show_explanation.py`).
 """
 
 from __future__ import annotations
 
-import json
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import date, datetime
-from decimal import ROUND_HALF_UP, Context, Decimal, Inexact, InvalidOperation
 from typing import Any
 
 import ibis.expr.types as ir
@@ -25,6 +22,7 @@ from finops_pipeline.engine.protocol import Engine
 from finops_pipeline.engine.sql import Sql
 from finops_pipeline.lake.delta import LakeFile
 from finops_pipeline.lake.home import Home
+from finops_pipeline.query.adds_up import differences, sum_of
 from finops_pipeline.query.evidence import (
     FIGURES,
     bound,
@@ -33,32 +31,15 @@ from finops_pipeline.query.evidence import (
     of_table,
     shares_sql,
 )
-from finops_pipeline.query.explanation import (
-    Amounts,
-    Charge,
-    Decision,
-    Explanation,
-    PoolShare,
-    Rate,
-    explanation_problems,
-    show_explanation,
-)
+from finops_pipeline.query.explanation import Charge, Decision, Explanation, PoolShare, Rate
 from finops_pipeline.query.report_rows import ReportRows
 from finops_pipeline.store.allocated import GROUP, METRICS
 from finops_pipeline.store.audit import rules_of
-
-__all__ = [
-    "ExplainError", "Explanation", "UnknownFigure", "explain", "explain_day",
-    "explanation_problems", "show_explanation",
-]  # fmt: skip
 
 RAW_LINES = 20  # report rows that are read; more charges are counted only
 
 _SHORTEST, _LONGEST = 8, 32  # digits of an identifier, or of its start
 _LISTED = 5  # figures that are named when a start is ambiguous
-_EXACT = Context(prec=120, traps=[Inexact, InvalidOperation])
-_ROUNDING = Context(prec=120, rounding=ROUND_HALF_UP)
-_HIGH, _MONEY = Decimal("1E-6"), Decimal("1E-18")
 
 _WHAT = (*DAILY_DIMENSIONS, "x_ScopeId", "x_ScopePath")
 
@@ -134,7 +115,7 @@ class _Case:
         more_raw: int,
     ) -> Explanation:
         own = next((s for s in shares if _is_of(figure, s)), None)
-        whole = {name: _sum(c.amounts[name] for c in charges) for name in METRICS}
+        whole = {name: sum_of(c.amounts[name] for c in charges) for name in METRICS}
         return Explanation(
             allocation_id=figure["x_AllocationId"],
             source=figure["x_Source"],
@@ -166,7 +147,7 @@ class _Case:
             whole=whole,
             charges=tuple(charges),
             more_raw=more_raw,
-            differences=tuple(_differences(figure, whole, len(charges), shares, own)),
+            differences=tuple(differences(figure, whole, len(charges), shares, own)),
         )
 
     def _rule_text(self, figure: Row) -> str | None:
@@ -296,6 +277,12 @@ def _key(row: Row) -> tuple[Any, ...]:
     return tuple(row[name] for name in GROUP)
 
 
+def _is_of(figure: Row, share: PoolShare) -> bool:
+    """Whether the figure is the part of this share."""
+    taker = share.place or share.owner
+    return bool(figure["x_BusinessUnit"] == share.owner and figure["AllocatedResourceId"] == taker)
+
+
 def _split(charges: list[Charge], first: int | None) -> tuple[list[Charge], list[Charge]]:
     return (charges, []) if first is None else (charges[:first], charges[first:])
 
@@ -307,67 +294,3 @@ def _ambiguous(text: str, rows: Sequence[Row]) -> str:
     )
     more = "; and more" if len(rows) > _LISTED else ""
     return f"{text} is the start of more than one figure: {listed}{more}; give more digits"
-
-
-def _sum(values: Iterable[Decimal | None]) -> Decimal | None:
-    """The exact sum of what is there, as SQL has it: of nothing it is null."""
-    total = None
-    for value in values:
-        if value is not None:
-            total = value if total is None else _EXACT.add(total, value)
-    return total
-
-
-def _differences(
-    figure: Row, whole: Amounts, charges: int, shares: Sequence[PoolShare], own: PoolShare | None
-) -> list[str]:
-    """What of the figure is not what its charges and its share make."""
-    found = []
-    if charges != figure["x_ChargeCount"]:
-        found.append(f"it sums {figure['x_ChargeCount']} charges; the lake has {charges} of them")
-    before, after = Decimal(0), Decimal(1)
-    if figure["x_Pool"] is not None:
-        if own is None:
-            return [*found, f"the table `shares` has no share of pool {figure['x_Pool']} for it"]
-        before, after = own.share_before, own.share_after
-    if (share := _EXACT.subtract(after, before)) != figure["x_Share"]:
-        found.append(f"its share is {figure['x_Share']}; the table `shares` says {share}")
-    if shares and (whole_pool := _sum(s.share for s in shares)) != 1:
-        found.append(f"the shares of its pool sum to {whole_pool}, not to 1")
-    found += _methods(figure)
-    for name, amount in whole.items():
-        made = None if amount is None else _part(amount, before, after)
-        if made != figure[name]:
-            found.append(f"{name} is {figure[name]}; its charges and share make {made}")
-    return found
-
-
-def _is_of(figure: Row, share: PoolShare) -> bool:
-    """Whether the figure is the part of this share."""
-    taker = share.place or share.owner
-    return bool(figure["x_BusinessUnit"] == share.owner and figure["AllocatedResourceId"] == taker)
-
-
-def _methods(figure: Row) -> list[str]:
-    """What FOCUS's own column says of the share, where it is another than the share."""
-    if figure["x_Pool"] is None:
-        return []
-    told = json.loads(figure["AllocatedMethodDetails"], parse_float=Decimal, parse_int=Decimal)
-    ratio = _sum(element["AllocatedRatio"] for element in told["Elements"])
-    if ratio == figure["x_Share"]:
-        return []
-    return [f"AllocatedMethodDetails has the ratio {ratio}; its share is {figure['x_Share']}"]
-
-
-def _part(amount: Decimal, before: Decimal, after: Decimal) -> Decimal:
-    """As `part` of store/allocated.py has it: the parts of all owners telescope to the amount."""
-    return _EXACT.subtract(_up_to(amount, after), _up_to(amount, before))
-
-
-def _up_to(amount: Decimal, share: Decimal) -> Decimal:
-    high = amount.quantize(_HIGH, context=_ROUNDING)
-    low = _EXACT.subtract(amount, high)
-    first, second = (
-        _EXACT.multiply(piece, share).quantize(_MONEY, context=_ROUNDING) for piece in (high, low)
-    )
-    return _EXACT.add(first, second)

@@ -6,9 +6,9 @@ import json
 from collections.abc import Sequence
 
 from finops_pipeline.allocate.weights import EXACT
-from finops_pipeline.query.explanation import plain_json, text_table
 from finops_pipeline.query.rules_diff import RulesDiff
 from finops_pipeline.query.show import plain
+from finops_pipeline.query.show_parts import plain_json, text_table
 from finops_pipeline.store.audit import RuleChange
 
 

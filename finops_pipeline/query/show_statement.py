@@ -14,8 +14,8 @@ from decimal import Decimal
 from typing import Any, Literal
 
 from finops_pipeline.query.drivers import DRIVERS
-from finops_pipeline.query.explanation import text_table
 from finops_pipeline.query.show import plain, rounded, signed
+from finops_pipeline.query.show_parts import text_table
 from finops_pipeline.query.statement import PARTS, Amount, Statement, Statements
 from finops_pipeline.query.statement_page import as_page
 

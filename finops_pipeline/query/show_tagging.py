@@ -8,8 +8,8 @@ from fractions import Fraction
 from typing import Any, get_args
 
 from finops_pipeline.query.dimensions import NONE
-from finops_pipeline.query.explanation import text_table
 from finops_pipeline.query.show import plain, rounded
+from finops_pipeline.query.show_parts import text_table
 from finops_pipeline.query.tagging import Drift, Spell, State, Tagged, Tagging
 
 _STATES: tuple[State, ...] = get_args(State)

@@ -8,8 +8,8 @@ from decimal import Decimal
 
 from finops_pipeline.query.answer import Answer
 from finops_pipeline.query.dimensions import NONE
-from finops_pipeline.query.explanation import text_table
 from finops_pipeline.query.show import plain, rounded, warnings
+from finops_pipeline.query.show_parts import text_table
 from finops_pipeline.query.unallocated import SOMEONE, Suggestion, Unallocated
 
 

@@ -17,10 +17,11 @@ from finops_pipeline.engine.protocol import Engine
 from finops_pipeline.lake.home import Home
 from finops_pipeline.query.answer import NOTHING_YET, ask, holds_costs, too_many
 from finops_pipeline.query.diff import diff
-from finops_pipeline.query.explain import explain, show_explanation
+from finops_pipeline.query.explain import explain
 from finops_pipeline.query.model import CostQuery, QueryError
 from finops_pipeline.query.show import show
 from finops_pipeline.query.show_diff import show_diff
+from finops_pipeline.query.show_explanation import show_explanation
 from finops_pipeline.query.show_statement import show_statements
 from finops_pipeline.query.show_unallocated import show_unallocated
 from finops_pipeline.query.statement import statements

@@ -24,8 +24,9 @@ from finops_pipeline.engine.duckdb import DuckDBEngine
 from finops_pipeline.ingest.scopes import read_scopes, store_scopes
 from finops_pipeline.lake.home import Home
 from finops_pipeline.orchestration.pipeline import Pipeline
-from finops_pipeline.query.explain import ExplainError, explain, explain_day, show_explanation
+from finops_pipeline.query.explain import ExplainError, explain, explain_day
 from finops_pipeline.query.explanation import Explanation
+from finops_pipeline.query.show_explanation import show_explanation
 from finops_pipeline_tests.normalize.pipeline import COST_ROW, line, report
 from finops_pipeline_tests.query.every_row import explain_every_row
 

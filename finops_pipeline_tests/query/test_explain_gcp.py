@@ -11,7 +11,7 @@ from finops_pipeline.config import Settings, Source
 from finops_pipeline.engine.duckdb import DuckDBEngine
 from finops_pipeline.lake.home import Home
 from finops_pipeline.query.explain import explain
-from finops_pipeline.query.explanation import show_explanation
+from finops_pipeline.query.show_explanation import show_explanation
 from finops_pipeline_tests.engine.whole import bring_in, rows
 from finops_pipeline_tests.normalize.gcp_rows import (
     PROMOTION,

@@ -13,8 +13,9 @@ from finops_pipeline.allocate.load import load_rules
 from finops_pipeline.config import load_settings
 from finops_pipeline.orchestration.pipeline import Pipeline
 from finops_pipeline.query.answer import ask
-from finops_pipeline.query.explain import explain, show_explanation
+from finops_pipeline.query.explain import explain
 from finops_pipeline.query.model import CostQuery, QueryError
+from finops_pipeline.query.show_explanation import show_explanation
 from finops_pipeline.serve import service as module
 from finops_pipeline.serve.service import Busy, Service
 from finops_pipeline_tests.cli.place import Place

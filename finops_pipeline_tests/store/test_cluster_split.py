@@ -20,9 +20,10 @@ from finops_pipeline.orchestration.partitions import range_tags
 from finops_pipeline.query.answer import ask as ask_lake
 from finops_pipeline.query.diff import diff
 from finops_pipeline.query.effects import left_by
-from finops_pipeline.query.explain import explain, show_explanation
+from finops_pipeline.query.explain import explain
 from finops_pipeline.query.model import CostQuery
 from finops_pipeline.query.rules_diff import rules_diff
+from finops_pipeline.query.show_explanation import show_explanation
 from finops_pipeline_tests.ingest.opencost_files import allocation, answer, idle
 from finops_pipeline_tests.orchestration.company import Company, asset, day
 from finops_pipeline_tests.orchestration.test_automation import ask, asked
