@@ -34,7 +34,8 @@ ALLOWED: dict[str, set[str]] = {
     "definitions": {"orchestration", "process"},
     "cli": BASE
     | {*STAGES, "query", "serve", "demo", "orchestration", "console"}
-    | {"process", "cli_options", "cli_rules", "cli_serve", "cli_showback"},
+    | {"process", "cli_costs", "cli_options", "cli_rules", "cli_serve", "cli_showback"},
+    "cli_costs": BASE | {*STAGES, "query", "orchestration", "console", "cli_options"},
     "cli_options": BASE | {"orchestration", "console"},
     "cli_showback": BASE | {*STAGES, "query", "orchestration", "console", "cli_options"},
     "cli_serve": BASE | {"serve", "allocate", "orchestration", "console", "cli_options"},
