@@ -17,6 +17,7 @@ from finops_pipeline.contracts.forms import ibis_schema
 from finops_pipeline.contracts.tables import tables
 from finops_pipeline.engine.protocol import Engine
 from finops_pipeline.lake.home import Home
+from finops_pipeline.query.show import one_line
 
 LIMIT = 10_000  # rows that are listed; more are for the table itself
 
@@ -70,4 +71,4 @@ def show_rejected(rows: list[dict[str, Any]], form: Literal["table", "json", "cs
 
 def _safe(text: str) -> Text:
     """Text from a bill as a cell: no markup, and nothing that could command a terminal."""
-    return Text("".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text))
+    return Text(one_line(text))

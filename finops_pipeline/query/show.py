@@ -24,6 +24,7 @@ from finops_pipeline.query.dimensions import NONE, OTHER
 Format = Literal["table", "json", "csv"]
 
 _CENT = Decimal("0.01")
+_UNPRINTABLE = "\N{REPLACEMENT CHARACTER}"
 _WIDE = Context(prec=120, rounding=ROUND_HALF_UP)  # the usual context fails above 28 digits
 
 
@@ -124,7 +125,7 @@ def _label(value: str | None, position: int) -> Text:
 
 def _safe(text: str) -> Text:
     """Text from a bill as a cell: no markup, and nothing that could command a terminal."""
-    return Text("".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text))
+    return Text(one_line(text))
 
 
 def _marked(amount: Decimal, incomplete: bool) -> str:
@@ -133,6 +134,16 @@ def _marked(amount: Decimal, incomplete: bool) -> str:
     In front, so that the digits stay below each other.
     """
     return f"{'*' if incomplete else ''}{rounded(amount)}"
+
+
+def clean(text: str) -> str:
+    """Text from a bill with nothing that could command a terminal; line breaks stay."""
+    return "".join(c if c.isprintable() or c == "\n" else _UNPRINTABLE for c in text)
+
+
+def one_line(text: str) -> str:
+    """Text from a bill for one line: clean, and without line breaks."""
+    return clean(text).replace("\n", _UNPRINTABLE)
 
 
 def plain(amount: Decimal) -> str:

@@ -19,7 +19,7 @@ from rich.text import Text
 
 from finops_pipeline.query.diff import Cause, Diff, Line
 from finops_pipeline.query.dimensions import NONE
-from finops_pipeline.query.show import Format, plain, rounded
+from finops_pipeline.query.show import Format, clean, plain, rounded
 
 _CAUSES = 3  # causes that the table names for a line
 
@@ -151,5 +151,4 @@ def _cause(cause: Cause) -> str:
 
 def _safe(text: str) -> Text:
     """Text from a bill as a cell: no markup, and nothing that could command a terminal."""
-    kept = (c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
-    return Text("".join(kept))
+    return Text(clean(text))

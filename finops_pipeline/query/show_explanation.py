@@ -12,8 +12,8 @@ from typing import Literal
 
 from finops_pipeline.ingest.rows import row_text
 from finops_pipeline.query.explanation import Explanation, Rate, explanation_problems
-from finops_pipeline.query.show import plain
-from finops_pipeline.query.show_parts import clean, plain_json, text_table
+from finops_pipeline.query.show import clean, plain
+from finops_pipeline.query.show_parts import plain_json, text_table
 
 _CHARGES_SHOWN = 20  # in the table for people; JSON has all
 _WHAT = (

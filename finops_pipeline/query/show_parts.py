@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from finops_pipeline.query.show import plain
+from finops_pipeline.query.show import clean, plain
 
 
 def text_table(head: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[int]) -> str:
@@ -46,8 +46,3 @@ def plain_json(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [plain_json(inner) for inner in value]
     return value
-
-
-def clean(text: str) -> str:
-    """Text from a bill with nothing that could command a terminal."""
-    return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)

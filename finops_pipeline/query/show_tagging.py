@@ -8,7 +8,7 @@ from fractions import Fraction
 from typing import Any, get_args
 
 from finops_pipeline.query.dimensions import NONE
-from finops_pipeline.query.show import plain, rounded
+from finops_pipeline.query.show import one_line, plain, rounded
 from finops_pipeline.query.show_parts import text_table
 from finops_pipeline.query.tagging import Drift, Spell, State, Tagged, Tagging
 
@@ -85,7 +85,7 @@ def _as_table(found: Tagging) -> str:
             rows = [_told(d) for d in found.drifts if d.key == key]
             more = f", the {len(rows)} costliest" if len(rows) < number else ""
             parts.append(
-                f"Drift of {_clean(key)}: {number:,} resources{more}\n"
+                f"Drift of {one_line(key)}: {number:,} resources{more}\n"
                 + text_table(("resource", "values"), rows, ())
             )
     return "\n\n".join([*parts, *tagging_warnings(found)]) + "\n"
@@ -103,7 +103,3 @@ def _told(drift: Drift) -> tuple[str, str]:
 def _spell(spell: Spell) -> str:
     days = f"{spell.first}" if spell.first == spell.last else f"{spell.first} to {spell.last}"
     return f"{NONE if spell.value is None else spell.value} ({days}, {rounded(spell.cost)})"
-
-
-def _clean(text: str) -> str:
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)

@@ -8,7 +8,7 @@ from decimal import Decimal
 
 from finops_pipeline.query.answer import Answer
 from finops_pipeline.query.dimensions import NONE
-from finops_pipeline.query.show import plain, rounded, warnings
+from finops_pipeline.query.show import one_line, plain, rounded, warnings
 from finops_pipeline.query.show_parts import text_table
 from finops_pipeline.query.unallocated import SOMEONE, Suggestion, Unallocated
 
@@ -69,5 +69,4 @@ def _told(number: int, s: Suggestion) -> str:
     effect = "; ".join(
         f"moves {rounded(moved)} {c}, leaves {rounded(s.left[c])}" for c, moved in s.moved.items()
     )
-    text = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in s.text)
-    return f"Suggestion {number}: {text}\n  {effect}"
+    return f"Suggestion {number}: {one_line(s.text)}\n  {effect}"
