@@ -7,7 +7,8 @@ own models (`allocate/rules.py`).
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -281,21 +282,32 @@ class Settings(_Model):
 
 def load_settings(path: Path) -> Settings:
     """Read and check `finops.yaml`. Raises ConfigError for a missing or wrong file."""
-    try:
+    cure = (
+        "Write one (see README, 'Point it at a tenancy'), or name it with --config, or try "
+        "`finops demo` first."
+    )
+    with reading(path, cure):
         given = read_yaml(path.read_text(encoding="utf-8"))
         settings = Settings.model_validate({} if given is None else given)
+    return _resolved(settings, path.resolve().parent)
+
+
+@contextmanager
+def reading(path: Path, cure: str) -> Iterator[None]:
+    """Tell of a file of the user's that cannot be used, as ConfigError.
+
+    `cure` is for one that cannot be read at all.
+    """
+    try:
+        yield
     except OSError as error:
-        raise ConfigError(
-            f"{path}: cannot be read ({error.strerror}). Write one (see README, 'Point it at a "
-            "tenancy'), or name it with --config, or try `finops demo` first."
-        ) from None
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}). {cure}") from None
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: not UTF-8 at byte {error.start}; save it as UTF-8") from None
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: not readable as YAML: {error}") from None
     except ValidationError as error:
         raise ConfigError(f"{path}: {explain_validation(error)}") from None
-    return _resolved(settings, path.resolve().parent)
 
 
 def explain_validation(error: ValidationError) -> str:

@@ -14,8 +14,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from finops_pipeline.allocate.ownership import Decider
 from finops_pipeline.allocate.rules import Rules
@@ -23,7 +22,7 @@ from finops_pipeline.allocate.shares import DayOfShares, Known
 from finops_pipeline.allocate.subject import Subject
 from finops_pipeline.allocate.terms import Text
 from finops_pipeline.allocate.weights import DayOfDirects, Direct
-from finops_pipeline.config import ConfigError, explain_validation
+from finops_pipeline.config import reading
 from finops_pipeline.exact_yaml import read_yaml
 
 
@@ -133,19 +132,8 @@ class Verdict:
 
 def load_examples(path: Path) -> Examples:
     """Read and check `rules_test.yaml`. Raises ConfigError for a wrong file."""
-    try:
+    with reading(path, "Write it (see docs/allocation.md, 'Your own examples')."):
         return Examples.model_validate(read_yaml(path.read_text(encoding="utf-8")))
-    except OSError as error:
-        raise ConfigError(
-            f"{path}: cannot be read ({error.strerror}). Write it (see docs/allocation.md, "
-            "'Your own examples')."
-        ) from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: not UTF-8 at byte {error.start}; save it as UTF-8") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not readable as YAML: {error}") from None
-    except ValidationError as error:
-        raise ConfigError(f"{path}: {explain_validation(error)}") from None
 
 
 def judge(rules: Rules, examples: Examples) -> list[Verdict]:

@@ -6,12 +6,11 @@ import csv
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
-import yaml
 from pydantic import ValidationError
 
 from finops_pipeline.allocate.pools import WeightRow
 from finops_pipeline.allocate.rules import Rules
-from finops_pipeline.config import ConfigError, explain_validation
+from finops_pipeline.config import ConfigError, explain_validation, reading
 from finops_pipeline.exact_yaml import read_yaml
 
 _HEADER = ["date", "owner", "weight"]
@@ -21,23 +20,10 @@ def load_rules(path: Path | None) -> Rules:
     """Read and check `rules.yaml`; None means no rules. Raises ConfigError for a wrong file."""
     if path is None:
         return Rules()
-    try:
-        given = read_yaml(_read(path, "Write it (see docs/allocation.md), or correct or remove "
-                                      "`rules` in finops.yaml."))  # fmt: skip
+    cure = "Write it (see docs/allocation.md), or correct or remove `rules` in finops.yaml."
+    with reading(path, cure):
+        given = read_yaml(path.read_text(encoding="utf-8-sig"))
         return Rules.model_validate(_with_tables({} if given is None else given, path))
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not readable as YAML: {error}") from None
-    except ValidationError as error:
-        raise ConfigError(f"{path}: {explain_validation(error)}") from None
-
-
-def _read(path: Path, cure: str) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")  # Excel begins a CSV file with a mark
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror}). {cure}") from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: not UTF-8 at byte {error.start}; save it as UTF-8") from None
 
 
 def _with_tables(given: object, path: Path) -> object:
@@ -53,7 +39,8 @@ def _with_tables(given: object, path: Path) -> object:
 
 def _table(path: Path) -> list[dict[str, object]]:
     """The rows of a weights file: date, owner, weight. Raises ConfigError naming the line."""
-    text = _read(path, "Write it (date,owner,weight), or correct `weights` in the rules.")
+    with reading(path, "Write it (date,owner,weight), or correct `weights` in the rules."):
+        text = path.read_text(encoding="utf-8-sig")  # Excel begins a CSV file with a mark
     lines = csv.reader(text.splitlines(), strict=True)
     try:
         if (header := next(lines, [])) != _HEADER:
