@@ -1,10 +1,9 @@
 """What changed between two knowledge times: line by line, and which report or rule made it so.
 
 The figures of a time are those of `allocated_costs` as committed by then: what `ask` answers as of
-it. What a day's figures were made from is what the other tables held at the moment when that day
-was committed to `allocated_costs`; so a time that falls between the commits of two tables is no
-in-between state. Only charge days whose files differ are looked into. How a cause is told is in
-`moves.py`, how a difference looks in `show_diff.py`.
+it. Only charge days whose files differ are looked into. How lines are compared is in `compared.py`,
+what figures were made from in `made_from.py`, how a cause is told in `moves.py`, how a difference
+looks in `show_diff.py`.
 """
 
 from __future__ import annotations
@@ -17,33 +16,27 @@ from decimal import Context, Decimal, Inexact, InvalidOperation, localcontext
 from typing import Any
 
 import ibis
-import ibis.expr.types as ir
 
-from finops_pipeline.contracts.forms import MONEY, ibis_schema
 from finops_pipeline.contracts.tables import tables
 from finops_pipeline.engine.protocol import Engine
 from finops_pipeline.engine.sql import Sql
 from finops_pipeline.ingest.ledger import Ledger, LedgerEntry
-from finops_pipeline.lake.days import chunks
 from finops_pipeline.lake.delta import LakeFile
 from finops_pipeline.lake.home import Home
 from finops_pipeline.query import moves
-from finops_pipeline.query.compile import conditions_of, that_count, value_of
-from finops_pipeline.query.dimensions import OTHER, TABLE, dimension
+from finops_pipeline.query.compared import COMPARED, SIDES, compared, lines_of, totals_of
+from finops_pipeline.query.compile import that_count
+from finops_pipeline.query.dimensions import OTHER, TABLE
 from finops_pipeline.query.known_reports import known_reports
+from finops_pipeline.query.made_from import MadeFrom, Place
 from finops_pipeline.query.model import QUANTITY, REPORTING, CostQuery, QueryError
 
 BY = ("day", "service", "owner")  # what lines are by when nothing is said
 OTHERWISE = "other"  # the cause of what the lake cannot explain
 
 _EXACT = Context(prec=120, traps=[Inexact, InvalidOperation])
-_CHUNK = 500_000  # charges that are compared at a time
-_ZERO = ibis.literal(Decimal(0)).cast(MONEY)
-# The allocated files of both times, and how each counts: before, after.
-_SIDES = {"unchanged costs": (1, 1), "costs then": (1, 0), "costs now": (0, 1)}
 
 Names = tuple[str | None, ...]
-Place = tuple[str, str]  # a source and a charge day
 
 
 @dataclass(frozen=True)
@@ -189,11 +182,11 @@ class _Comparison:
         sides = (
             files["then"] & files["now"], files["then"] - files["now"], files["now"] - files["then"]
         )  # fmt: skip
-        for name, side in zip(_SIDES, sides, strict=True):
+        for name, side in zip(SIDES, sides, strict=True):
             self._bind(name, TABLE, side)
-        self.engine.make("compared lines", self.engine.compile(_compared(self.query)))
-        totals = self.engine.rows(self.engine.compile(_totals(self.query))).to_pylist()
-        lines = self.engine.rows(self.engine.compile(_lines(self.query))).to_pylist()
+        self.engine.make(COMPARED, self.engine.compile(compared(self.query)))
+        totals = self.engine.rows(self.engine.compile(totals_of(self.query))).to_pylist()
+        lines = self.engine.rows(self.engine.compile(lines_of(self.query))).to_pylist()
         return totals, lines
 
     def _bind(self, name: str, table: str, files: Iterable[LakeFile]) -> None:
@@ -214,12 +207,12 @@ class _Comparison:
         )
         places = self._changed_places()
         if places and shown:
-            made_from = _MadeFrom(self.home, self._costs, places)
+            made_from = MadeFrom(self.home, self._costs, places)
             ledgers = {s: Ledger(self.home.table("reports"), s) for s in {s for s, _ in places}}
             entries = {e.report_id: e for ledger in ledgers.values() for e in ledger.entries}
             self.engine.bind_arrow(moves.REPORTS, known_reports(ledgers.values()))
             compiled = [(n, self.engine.compile(x)) for n, x in moves.steps(self.query)]
-            for chunk in _chunked(self.home, places, made_from):
+            for chunk in made_from.chunks(places):
                 self._effects(compiled, made_from, chunk, shown, effects)
             return defaultdict(
                 list,
@@ -240,7 +233,7 @@ class _Comparison:
     def _effects(
         self,
         compiled: Sequence[tuple[str, Sql]],
-        made_from: _MadeFrom,
+        made_from: MadeFrom,
         places: Sequence[Place],
         shown: set[Names],
         effects: dict[Names, dict[tuple[str, str | None], Decimal]],
@@ -269,59 +262,6 @@ class _Comparison:
             line[row["kind"], row["report_id"]] += row["effect"]
 
 
-class _MadeFrom:
-    """The files that figures were made from: by table, then or now, source and charge day."""
-
-    def __init__(
-        self, home: Home, costs: Mapping[str, Mapping[LakeFile, datetime]], places: Sequence[Place]
-    ) -> None:
-        self._home = home
-        self._moments = {side: _moments(files, set(places)) for side, files in costs.items()}
-        self._read: dict[tuple[str, datetime], dict[Place, list[LakeFile]]] = {}
-
-    def files(self, table: str, side: str, places: Iterable[Place]) -> set[LakeFile]:
-        """What a table held of these days when their figures of that side were committed."""
-        moments = self._moments[side]
-        return {
-            file
-            for place in places
-            if place in moments
-            for file in self._at(table, moments[place]).get(place, ())
-        }
-
-    def _at(self, table: str, moment: datetime) -> dict[Place, list[LakeFile]]:
-        if (table, moment) not in self._read:
-            found: dict[Place, list[LakeFile]] = defaultdict(list)
-            for file in self._home.table(table).files(as_of=moment):
-                found[file.partition[0], file.partition[1]].append(file)
-            self._read[table, moment] = found
-        return self._read[table, moment]
-
-
-def _moments(files: Mapping[LakeFile, datetime], places: set[Place]) -> dict[Place, datetime]:
-    found: dict[Place, datetime] = {}
-    for file, moment in files.items():
-        place = (file.partition[0], file.partition[2])
-        if place in places:
-            found[place] = max(moment, found.get(place, moment))
-    return found
-
-
-def _chunked(home: Home, places: Sequence[Place], made_from: _MadeFrom) -> Iterable[list[Place]]:
-    """The places, as many days at a time as are compared at once."""
-    table = home.table("focus_costs")
-    by_day: dict[Any, list[Place]] = defaultdict(list)
-    for place in places:
-        by_day[place[1]].append(place)
-
-    def rows(day: Any) -> int:
-        sides = (made_from.files("focus_costs", m, by_day[day]) for m in ("then", "now"))
-        return sum(table.rows(f) for f in set().union(*sides) if table.holds(f))
-
-    for days in chunks(list(by_day), rows, _CHUNK):
-        yield [place for day in days for place in by_day[day]]
-
-
 def _cause(kind: str, entry: LedgerEntry | None, change: Decimal) -> Cause:
     if entry is None:
         return Cause(kind, change)
@@ -339,53 +279,3 @@ def _line(names: Names, before: Decimal, after: Decimal, causes: Iterable[Cause]
 
 def _by_name(names: Names) -> tuple[tuple[bool, str], ...]:
     return tuple((value is None, value or "") for value in names)
-
-
-# Expressions
-
-
-def _names(query: CostQuery) -> list[str]:
-    return [f"d{i}" for i in range(len(query.by))]
-
-
-def _compared(query: CostQuery) -> ir.Table:
-    """Every line at both times, by currencies too."""
-    lacking = ("without_before", "without_after")
-    sides = []
-    for name, (before, after) in _SIDES.items():
-        costs = ibis.table(ibis_schema(tables()[TABLE]), name=name)
-        if conditions := conditions_of(costs, query):
-            costs = costs.filter(conditions)
-        value = costs[query.column]
-        cost, none = value.fill_null(_ZERO), value.isnull().cast("int64")
-        zero = ibis.literal(0, "int64")
-        dims = zip(_names(query), query.by, strict=True)
-        sides.append(
-            costs.select(
-                **{n: value_of(costs, dimension(b)) for n, b in dims},
-                billing=costs.BillingCurrency,
-                reporting=costs.x_ReportingCurrency,
-                before=cost if before else _ZERO,
-                after=cost if after else _ZERO,
-                without_before=none if before else zero,
-                without_after=none if after else zero,
-            )
-        )
-    rows = ibis.union(*sides)
-    return rows.group_by([*_names(query), "billing", "reporting"]).agg(
-        **{n: rows[n].sum().cast(MONEY) for n in ("before", "after")},
-        **{n: rows[n].sum() for n in lacking},
-    )
-
-
-def _totals(query: CostQuery) -> ir.Table:
-    lines = ibis.table(_compared(query).schema(), name="compared lines")
-    sums = ("before", "after", "without_before", "without_after")
-    return lines.group_by("billing", "reporting").agg(**{n: lines[n].sum() for n in sums})
-
-
-def _lines(query: CostQuery) -> ir.Table:
-    lines = ibis.table(_compared(query).schema(), name="compared lines")
-    sums = {"before": lines.before.sum(), "after": lines.after.sum()}
-    summed = lines.group_by(_names(query)).agg(**sums) if query.by else lines.agg(**sums)
-    return summed.filter(summed.before != summed.after)
