@@ -23,7 +23,7 @@ from finops_pipeline.engine.sql import Sql
 from finops_pipeline.ingest.ledger import Ledger, LedgerEntry
 from finops_pipeline.lake.delta import LakeFile
 from finops_pipeline.lake.home import Home
-from finops_pipeline.query import moves
+from finops_pipeline.query import moves, owner_parts
 from finops_pipeline.query.compared import COMPARED, SIDES, compared, lines_of, totals_of
 from finops_pipeline.query.compile import that_count
 from finops_pipeline.query.dimensions import OTHER, TABLE
@@ -243,8 +243,8 @@ class _Comparison:
         self._bind(moves.CHARGES["then"], "focus_costs", then - now)
         self._bind(moves.CHARGES["now"], "focus_costs", now - then)
         for table, bound in (
-            ("ownership", moves.OWNERSHIP),
-            ("shares", moves.SHARES),
+            ("ownership", owner_parts.OWNERSHIP),
+            ("shares", owner_parts.SHARES),
             ("superseded_rows", moves.SUPERSEDED),
             ("rejected_rows", moves.REJECTED),
         ):

@@ -6,43 +6,45 @@ expressions are for, and what is bound to the names, is in `diff.py`.
 
 A figure is followed from then to now in steps, so that the steps sum to the change exactly: first
 the charges that went, at the owners of then; then the charges that stayed, from the owners of then
-to those of now; then the charges that came, at the owners of now. Shares are rounded on running
-totals, as `store/allocated.py` has it, and so every step is what it really changed.
+to those of now; then the charges that came, at the owners of now. What each step is worth to each
+owner is in `owner_parts.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
 import ibis
 import ibis.expr.types as ir
 
-from finops_pipeline.contracts.forms import MONEY, SHARE, ibis_schema
+from finops_pipeline.contracts.forms import MONEY, ibis_schema
 from finops_pipeline.contracts.tables import tables
 from finops_pipeline.engine.functions import text_hash
 from finops_pipeline.query.compile import conditions_of, value_of
 from finops_pipeline.query.dimensions import dimension
 from finops_pipeline.query.model import CostQuery
-from finops_pipeline.store.allocated import GROUP, ownership_id, part
+from finops_pipeline.query.owner_parts import (
+    OWNED,
+    STAYED,
+    at_owners,
+    decisions,
+    owner_parts,
+    running,
+)
+from finops_pipeline.store.allocated import GROUP, ownership_id
 
 # The names that files and rows are bound to.
 CHARGES = {"then": "charges then", "now": "charges now", "standing": "standing charges"}
-OWNERSHIP = {"then": "ownership then", "now": "ownership now"}
-SHARES = {"then": "shares then", "now": "shares now"}
 SUPERSEDED = {"then": "superseded then", "now": "superseded now"}
 REJECTED = {"then": "rejected then", "now": "rejected now"}
 REPORTS = "known reports"
 EFFECTS = "effects of causes"
 
-# Causes that are no report.
-MAPPING, EXCHANGE, RULES, SHARED = "mapping", "exchange rate", "rules", "shares"
+# Causes that are no report, beside those of `owner_parts.py`.
+MAPPING, EXCHANGE = "mapping", "exchange rate"
 
 _KEY = ("x_Source", "x_ChargeDay", "x_ReportId", "x_ReportRow")
-_PLACE = {"x_Cluster": "cluster", "x_Namespace": "namespace", "x_Workload": "workload"}
-_OWNED = {"x_BusinessUnit", "x_Tier", "x_Rule", "x_Pool", *_PLACE}  # what decisions and shares say
-_STAYED = "stayed"
 _ZERO = ibis.literal(Decimal(0)).cast(MONEY)
 _NONE = ibis.null(str)
 
@@ -72,19 +74,19 @@ def steps(query: CostQuery) -> list[tuple[str, ir.Table]]:
     pairs = make("moved pairs", _pairs(old, new))
     other = pairs.filter(pairs.kind.notnull())
     kept = old.semi_join(pairs, _KEY)
-    stayed = [_entries(rows, carried, _STAYED, _NONE) for rows in (standing, kept)]
+    stayed = [_entries(rows, carried, STAYED, _NONE) for rows in (standing, kept)]
     gone = _gone(old.anti_join(pairs, _KEY), new, carried)
     come = [
         _come(new.anti_join(pairs, _KEY), old, carried),
         _replaced(old.mutate(value=-old.value), other, carried),
         _replaced(new, other, carried),
     ]
-    then = make("running then", _running(ibis.union(*stayed, gone), carried))
-    now = make("running now", _running(ibis.union(*stayed, *come), carried))
-    owned_then = make("owned then", _at_owners(then, "then"))
-    owned_now = make("owned now", _at_owners(now, "now"))
+    then = make("running then", running(ibis.union(*stayed, gone), carried))
+    now = make("running now", running(ibis.union(*stayed, *come), carried))
+    owned_then = make("owned then", at_owners(then, "then"))
+    owned_now = make("owned now", at_owners(now, "now"))
     parts = ibis.union(
-        *_parts(owned_then, "then", -1, carried), *_parts(owned_now, "now", 1, carried)
+        *owner_parts(owned_then, "then", -1, carried), *owner_parts(owned_now, "now", 1, carried)
     )
     make(EFFECTS, _by_line(query, parts))
     return made
@@ -104,13 +106,10 @@ def _by_line(query: CostQuery, parts: ir.Table) -> ir.Table:
     return summed.filter(summed.effect != _ZERO)
 
 
-# Charges
-
-
 def _carried(query: CostQuery) -> tuple[str, ...]:
     """The columns of charges that the lines and the filters are made of."""
     asked = (*query.by, *query.filters, *query.exclude)
-    columns = {dimension(name).column for name in asked} - _OWNED
+    columns = {dimension(name).column for name in asked} - OWNED
     return tuple(sorted({*columns, "x_Source", "x_ChargeDay", "BillingCurrency"}))
 
 
@@ -134,7 +133,7 @@ def _pairs(old: ir.Table, new: ir.Table) -> ir.Table:
     Only those whose decision of then is one of now too: for the others an owner of now cannot be
     told, and they go and come.
     """
-    decided = _decisions("now").select(
+    decided = decisions("now").select(
         x_Source="source", x_ChargeDay="charge_day", ownership_id="ownership_id"
     )
     was = old.semi_join(decided, ["x_Source", "x_ChargeDay", "ownership_id"])
@@ -259,141 +258,4 @@ def _entries(rows: ir.Table, carried: tuple[str, ...], kind: Any, report: Any) -
         kind=ibis.literal(kind) if isinstance(kind, str) else kind,
         report_id=report,
         amount="value",
-    )
-
-
-# Figures and owners
-
-
-def _running(entries: ir.Table, carried: tuple[str, ...]) -> ir.Table:
-    """Each daily figure from nothing to what it is: `below` and `upto` of each cause.
-
-    What stayed comes first, the causes in the order of their names.
-    """
-    rows = entries.group_by([*carried, "figure", "ownership_id", "kind", "report_id"]).agg(
-        amount=entries.amount.sum().cast(MONEY)
-    )
-    running = ibis.cumulative_window(
-        group_by="figure",
-        order_by=[
-            ibis.desc(rows.kind == _STAYED),
-            ibis.asc(rows.kind),
-            ibis.asc(rows.report_id, nulls_first=True),
-        ],
-    )
-    upto = rows.amount.sum().over(running).cast(MONEY)
-    return rows.mutate(upto=upto).mutate(below=lambda t: (t.upto - t.amount).cast(MONEY))
-
-
-def _at_owners(figures: ir.Table, moment: str) -> ir.Table:
-    """The steps with the decisions of a moment; what stayed is moved by rules, or by shares."""
-    decisions, rules = _decisions(moment), _changed_rules()
-    owned = figures.join(
-        decisions,
-        [
-            figures.x_Source == decisions.source,
-            figures.x_ChargeDay == decisions.charge_day,
-            figures.ownership_id == decisions.ownership_id,
-        ],
-    ).drop("source", "charge_day")
-    owned = owned.left_join(
-        rules,
-        [owned.x_Source == rules.rules_source, owned.x_ChargeDay == rules.rules_day],
-    )
-    stayed = owned.rules_source.notnull().ifelse(RULES, SHARED)
-    return owned.mutate(kind=(owned.kind == _STAYED).ifelse(stayed, owned.kind))
-
-
-def _parts(
-    owned: ir.Table, moment: str, sign: int, carried: tuple[str, ...]
-) -> tuple[ir.Table, ir.Table]:
-    """What each step is worth to each owner: all of it, or the owner's part of the pool's."""
-    direct, shares = owned.filter(owned.owner.notnull()), _shares(moment)
-    pooled = owned.filter(owned.pool.notnull()).join(
-        shares,
-        [
-            owned.x_Source == shares.share_source,
-            owned.x_ChargeDay == shares.share_day,
-            owned.pool == shares.share_pool,
-            owned.pool_part == shares.share_pool_part,
-        ],
-    )
-    told = {column: direct[column] for column in _PLACE.values()}
-    shared = {column: pooled[f"share_{column}"] for column in _PLACE.values()}
-    shared["cluster"] = shared["cluster"].coalesce(pooled.cluster)
-    none, whole = (ibis.literal(Decimal(n)).cast(SHARE) for n in (0, 1))
-    return (
-        _part(direct, direct.owner, none, whole, told, sign, carried),
-        _part(
-            pooled,
-            pooled.share_owner,
-            pooled.share_before,
-            pooled.share_after,
-            shared,
-            sign,
-            carried,
-        ),
-    )
-
-
-def _part(
-    rows: ir.Table,
-    owner: ir.Value,
-    before: ir.DecimalValue,
-    after: ir.DecimalValue,
-    place: Mapping[str, ir.Value],
-    sign: int,
-    carried: tuple[str, ...],
-) -> ir.Table:
-    effect = part(rows.upto, before, after) - part(rows.below, before, after)
-    return rows.select(
-        *carried,
-        "kind",
-        "report_id",
-        x_BusinessUnit=owner,
-        x_Tier="tier",
-        x_Rule="rule",
-        x_Pool="pool",
-        **{name: place[column] for name, column in _PLACE.items()},
-        effect=(effect if sign > 0 else -effect).cast(MONEY),
-    )
-
-
-def _decisions(moment: str) -> ir.Table:
-    decisions = ibis.table(ibis_schema(tables()["ownership"]), name=OWNERSHIP[moment])
-    return decisions.select(
-        "source",
-        "charge_day",
-        "ownership_id",
-        "owner",
-        "pool",
-        "pool_part",
-        *_PLACE.values(),
-        "tier",
-        "rule",
-        "rule_set",
-    )
-
-
-def _changed_rules() -> ir.Table:
-    """The sources and days whose owners were decided by other rules then than now."""
-    sets = [_decisions(m).select("source", "charge_day", "rule_set").distinct() for m in OWNERSHIP]
-    then, now = sets
-    both = then.join(now, ["source", "charge_day"])
-    return both.filter(both.rule_set != both.rule_set_right).select(
-        rules_source="source", rules_day="charge_day"
-    )
-
-
-def _shares(moment: str) -> ir.Table:
-    shares = ibis.table(ibis_schema(tables()["shares"]), name=SHARES[moment])
-    return shares.select(
-        "share_before",
-        "share_after",
-        share_source="source",
-        share_day="charge_day",
-        share_pool="pool",
-        share_pool_part="pool_part",
-        share_owner="owner",
-        **{f"share_{column}": column for column in _PLACE.values()},
     )
