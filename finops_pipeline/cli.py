@@ -2,7 +2,7 @@
 
 What a command does is in the module it calls; what it says and how it exits is in `console.py`.
 Here are the commands that run and keep the pipeline; those that ask are in `cli_costs.py`,
-`cli_showback.py` and `cli_rules.py`.
+`cli_showback.py` and `cli_rules.py`, the one that serves in `cli_serve.py`.
 Imports stand inside the commands: a command loads only what it needs, so it starts quickly.
 """
 

@@ -251,7 +251,7 @@ def _write(table: LakeTable, source: str, day: date, entries: list[LedgerEntry])
 def _read(table: LakeTable, file: LakeFile) -> list[LedgerEntry]:
     found = table.read(file)
     for name in _TIMES:
-        # Arrow imports pandas before it makes a time with a zone: half of a run with nothing new.
+        # Arrow imports pandas before it makes a time with a zone: a quarter of a second.
         position = found.schema.get_field_index(name)
         found = found.set_column(position, name, found.column(name).cast(pa.timestamp("us")))
     return [

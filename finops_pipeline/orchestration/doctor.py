@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from finops_pipeline.allocate.load import load_rules
+from finops_pipeline.allocate.rules import Rules
 from finops_pipeline.config import Settings
 from finops_pipeline.ingest.diagnosis import diagnose
 from finops_pipeline.lake.place import StoreFailing, StoreRefused
@@ -51,7 +52,9 @@ class Result:
 
 def examine(settings: Settings) -> list[Result]:
     """Look at everything. Raises ConfigError for rules or rates that cannot be read."""
-    found = [_home(settings), _rules(settings), *_clusters(settings), _rates(settings)]
+    rules = load_rules(settings.rules)
+    found = [_home(settings), _rules(settings, rules)]
+    found += [*_clusters(settings, rules), _rates(settings)]
     for source in settings.sources:
         found += [Result(source.name, **asdict(f)) for f in diagnose(source)]
     return found
@@ -83,18 +86,17 @@ def _bucket(settings: Settings) -> Result:
         return Result("pipeline", "home", False, home.address, str(problem))
 
 
-def _rules(settings: Settings) -> Result:
-    rules = load_rules(settings.rules)
+def _rules(settings: Settings, rules: Rules) -> Result:
     detail = f"{len(rules.owners)} owners, rule set {rules.hash[:12]}"
     if settings.rules is None:
         detail = "no rules file: all cost is `unallocated`"
     return Result("pipeline", "rules", True, detail)
 
 
-def _clusters(settings: Settings) -> list[Result]:
+def _clusters(settings: Settings, rules: Rules) -> list[Result]:
     """Whether a cluster's usage and its rules go by one name: else its cost stays where it is."""
     used = {cluster.name for cluster in settings.clusters}
-    split = {cluster.name for cluster in load_rules(settings.rules).clusters}
+    split = {cluster.name for cluster in rules.clusters}
     remedies = {
         **dict.fromkeys(used & split, ""),
         **dict.fromkeys(used - split, _NOT_SPLIT),

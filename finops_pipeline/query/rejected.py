@@ -64,11 +64,6 @@ def show_rejected(rows: list[dict[str, Any]], form: Literal["table", "json", "cs
     shown = ("source", "report", "report_row", "column", "value", "reason")
     table = Table(*shown)
     for row in text:
-        table.add_row(*(_safe(row[n] or "") for n in shown))
+        table.add_row(*(Text(one_line(row[n] or "")) for n in shown))
     Console(file=out, width=200, color_system=None, force_terminal=False).print(table)
     return out.getvalue()
-
-
-def _safe(text: str) -> Text:
-    """Text from a bill as a cell: no markup, and nothing that could command a terminal."""
-    return Text(one_line(text))
